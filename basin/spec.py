@@ -1,0 +1,164 @@
+"""Hyperparameters as data: a field of a frozen dataclass is the one home of its range, default and meaning.
+
+From the field come its command-line flag, search distribution, table column and MLflow parameter:
+
+    beta: Annotated[float, Bounds(0), Search(1e-3, 10, log=True)] = 1.0
+    \"\"\"Constraint strength β: weight of the mixed networks' loss.\"\"\"
+"""
+
+import ast
+import functools
+import inspect
+import json
+import math
+import textwrap
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
+from basin.errors import UsageError, one_of
+
+Value = bool | int | float | str | None
+
+
+@dataclass(frozen=True)
+class Search:
+    """Range a searcher draws from, by default; `log` draws uniformly in the logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Closed range of the values that mean anything at all."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+
+@dataclass(frozen=True)
+class Field:
+    """What is known of one hyperparameter."""
+
+    name: str
+    kind: type
+    optional: bool
+    choices: tuple[str, ...]
+    default: Value
+    fixed: bool
+    """No default: the value comes with the registered name (`resnet20` fixes depth = 20)."""
+    search: Search | None
+    bounds: Bounds
+    doc: str
+
+    @property
+    def expected(self) -> str:
+        """The values that are possible, in words."""
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        words = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}[self.kind]
+        low, high = self.bounds.low, self.bounds.high
+        if high < math.inf:
+            words += f" from {low:g} to {high:g}"
+        elif low > -math.inf:
+            words += f" of {low:g} or more"
+        return words + (" or none" if self.optional else "")
+
+    def parse(self, value: object) -> Value:
+        """`value`, which may be a text from a command line, as this field's type.
+
+        Raises UsageError if it is of another type or out of bounds.
+        """
+        if self.optional and (value is None or value == "none"):
+            return None
+        problem = UsageError(f"{self.name}={value}: expected {self.expected}")
+        if self.choices or self.kind is str:
+            if not isinstance(value, str) or (self.choices and value not in self.choices):
+                raise problem
+            return value
+        if self.kind is bool:
+            known: dict[object, bool] = {"true": True, "false": False, True: True, False: False}
+            if not isinstance(value, bool | str) or value not in known:
+                raise problem
+            return known[value]
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise problem
+        try:
+            number = float(value)
+        except ValueError:
+            raise problem from None
+        if not self.bounds.low <= number <= self.bounds.high or not math.isfinite(number):
+            raise problem
+        if self.kind is int:
+            if number != int(number):
+                raise problem
+            return int(number)
+        return number
+
+
+@functools.cache
+def describe(cls: type) -> tuple[Field, ...]:
+    """The fields of a hyperparameter dataclass, in order, with the docstrings written under them."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    docs = _docstrings(cls)
+    return tuple(_field(f.name, hints[f.name], f.default, docs.get(f.name, "")) for f in fields(cls))
+
+
+def check(instance: Any) -> None:
+    """Every field's value is of its type and within its bounds; used as `__post_init__`."""
+    for field in describe(type(instance)):
+        value = field.parse(getattr(instance, field.name))
+        object.__setattr__(instance, field.name, value)
+
+
+def changed(instance: Any) -> dict[str, Value]:
+    """The fields whose value is not the default: what the instance says beyond its name."""
+    values = {field.name: (field, getattr(instance, field.name)) for field in describe(type(instance))}
+    return {name: value for name, (field, value) in values.items() if not field.fixed and value != field.default}
+
+
+def canonical(values: Mapping[str, Value]) -> str:
+    """One text for one content: sorted keys, no spaces, shortest exact floats."""
+    return json.dumps(dict(values), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def replace_known(instance: Any, changes: Mapping[str, object]) -> Any:
+    """A copy with parsed `changes`; raises UsageError for a name that is no field."""
+    known = {field.name: field for field in describe(type(instance))}
+    values = {name: getattr(instance, name) for name in known}
+    for name, value in changes.items():
+        if name not in known:
+            raise one_of("field", name, known)
+        values[name] = known[name].parse(value)
+    return type(instance)(**values)
+
+
+def _field(name: str, hint: Any, default: Any, doc: str) -> Field:
+    extras: tuple[Any, ...] = ()
+    if typing.get_origin(hint) is typing.Annotated:
+        hint, *rest = typing.get_args(hint)
+        extras = tuple(rest)
+    optional = False
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        hint = next(arm for arm in typing.get_args(hint) if arm is not type(None))
+        optional = True
+    choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+    search = next((extra for extra in extras if isinstance(extra, Search)), None)
+    bounds = next((extra for extra in extras if isinstance(extra, Bounds)), Bounds())
+    fixed = default is MISSING
+    kind = str if choices else hint
+    return Field(name, kind, optional, choices, None if fixed else default, fixed, search, bounds, doc)
+
+
+def _docstrings(cls: type) -> dict[str, str]:
+    body = typing.cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]).body
+    docs: dict[str, str] = {}
+    for statement, after in zip(body, body[1:], strict=False):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                docs[statement.target.id] = inspect.cleandoc(str(after.value.value))
+    return docs
