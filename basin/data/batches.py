@@ -1,0 +1,79 @@
+"""Training batches as a function of (seed, member, step): resuming needs no state."""
+
+import functools
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float32, Int64, UInt8
+from torch import Generator, Tensor
+from torch.nn.functional import pad
+
+from basin.data.splits import Data, Images
+from basin.seeds import generator
+
+
+def steps_per_epoch(n: int, batch_size: int) -> int:
+    """Whole batches in n images; the incomplete last one is dropped, unless it is the only one."""
+    return max(1, n // batch_size)
+
+
+def batch(
+    data: Data, *, seed: int, member: int, step: int, batch_size: int
+) -> tuple[Float32[Tensor, "b c h w"], Int64[Tensor, " b"]]:
+    """Normalised, augmented training images and their labels at one step of one member."""
+    epoch, place = divmod(step, steps_per_epoch(len(data.train), batch_size))
+    order = _order(len(data.train), seed, member, epoch)
+    images, labels = data.train.take(order[place * batch_size : (place + 1) * batch_size])
+    return augment(data.normalise(images), data.augment, generator(seed, "augment", member, step)), labels
+
+
+def chunks(images: Images, size: int) -> Iterator[tuple[UInt8[Tensor, "b c h w"], Int64[Tensor, " b"]]]:
+    """All images in order, `size` at a time; the last chunk may be smaller."""
+    for start in range(0, len(images), size):
+        yield images.take(torch.arange(start, min(start + size, len(images))))
+
+
+def augment(x: Float32[Tensor, "b c h w"], kind: str, draw: Generator) -> Float32[Tensor, "b c h w"]:
+    """Normalised images after the augmentations that `kind` names, joined by `+`; every draw is made on the CPU."""
+    for step in kind.split("+"):
+        x = {"none": _none, "crop": _crop, "flip": _flip, "cutout": _cutout}[step](x, draw)
+    return x
+
+
+# An ensemble's members are trained side by side: each has its permutation here.
+@functools.lru_cache(maxsize=64)
+def _order(n: int, seed: int, member: int, epoch: int) -> Int64[Tensor, " n"]:
+    return torch.randperm(n, generator=generator(seed, "order", member, epoch))
+
+
+def _none(x: Tensor, draw: Generator) -> Tensor:
+    return x
+
+
+def _crop(x: Tensor, draw: Generator) -> Tensor:
+    """A random window of the image padded by an eighth of its height (He 2016: 4 of 32 px).
+
+    Padding after normalisation is padding with the training images' mean colour, as He's mean-subtracted images had.
+    """
+    n, _, height, width = x.shape
+    border = height // 8
+    top, left = torch.randint(0, 2 * border + 1, (2, n), generator=draw).to(x.device)
+    windows = pad(x, (border,) * 4).unfold(2, height, 1).unfold(3, width, 1)
+    return windows[torch.arange(n, device=x.device), :, top, left]
+
+
+def _flip(x: Tensor, draw: Generator) -> Tensor:
+    """Each image mirrored left to right with probability ½."""
+    mirrored = (torch.rand(len(x), generator=draw) < 0.5).to(x.device)
+    return torch.where(mirrored[:, None, None, None], x.flip(3), x)
+
+
+def _cutout(x: Tensor, draw: Generator) -> Tensor:
+    """A square of half the height set to the mean, its centre uniform over the image (DeVries 2017: 16 of 32 px)."""
+    n, _, height, width = x.shape
+    half = height // 4
+    row, column = (torch.randint(0, size, (n, 1), generator=draw).to(x.device) for size in (height, width))
+    rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device)
+    inside_rows = (rows >= row - half) & (rows < row + half)
+    inside_columns = (columns >= column - half) & (columns < column + half)
+    return x.masked_fill((inside_rows[:, :, None] & inside_columns[:, None, :])[:, None], 0)
