@@ -9,6 +9,7 @@ From the field come its command-line flag, search distribution, table column and
 import ast
 import functools
 import inspect
+import itertools
 import json
 import math
 import textwrap
@@ -73,7 +74,7 @@ class Field:
 
         Raises UsageError if it is of another type or out of bounds.
         """
-        if self.optional and (value is None or value == "none"):
+        if self.optional and (value is None or value in ("none", "None")):
             return None
         problem = UsageError(f"{self.name}={value}: expected {self.expected}")
         if self.choices or self.kind is str:
@@ -81,28 +82,29 @@ class Field:
                 raise problem
             return value
         if self.kind is bool:
-            known: dict[object, bool] = {"true": True, "false": False, True: True, False: False}
-            if not isinstance(value, bool | str) or value not in known:
+            known = {"true": True, "false": False}
+            text = str(value).lower()
+            if not isinstance(value, bool | str) or text not in known:
                 raise problem
-            return known[value]
+            return known[text]
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise problem
         try:
-            number = float(value)
-        except ValueError:
+            number = _integer(value) if self.kind is int else _finite(value)
+        except (ValueError, OverflowError):
             raise problem from None
-        if not self.bounds.low <= number <= self.bounds.high or not math.isfinite(number):
+        if not self.bounds.low <= number <= self.bounds.high:
             raise problem
-        if self.kind is int:
-            if number != int(number):
-                raise problem
-            return int(number)
         return number
 
 
-@functools.cache
 def describe(cls: type) -> tuple[Field, ...]:
     """The fields of a hyperparameter dataclass, in order, with the docstrings written under them."""
+    return _describe(cls)
+
+
+@functools.cache
+def _describe(cls: type) -> tuple[Field, ...]:
     hints = typing.get_type_hints(cls, include_extras=True)
     docs = _docstrings(cls)
     return tuple(_field(f.name, hints[f.name], f.default, docs.get(f.name, "")) for f in fields(cls))
@@ -137,15 +139,32 @@ def replace_known(instance: Any, changes: Mapping[str, object]) -> Any:
     return type(instance)(**values)
 
 
+def _integer(value: int | float | str) -> int:
+    # Not by way of float, which would round a 63-bit seed.
+    if isinstance(value, int):
+        return value
+    try:
+        return int(str(value))
+    except ValueError:
+        number = _finite(value)
+    if not number.is_integer():
+        raise ValueError(number)
+    return int(number)
+
+
+def _finite(value: int | float | str) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(number)
+    return number + 0.0  # -0.0 becomes 0.0: equal values have one canonical text
+
+
 def _field(name: str, hint: Any, default: Any, doc: str) -> Field:
-    extras: tuple[Any, ...] = ()
-    if typing.get_origin(hint) is typing.Annotated:
-        hint, *rest = typing.get_args(hint)
-        extras = tuple(rest)
-    optional = False
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        hint = next(arm for arm in typing.get_args(hint) if arm is not type(None))
-        optional = True
+    hint, extras = _unwrap(hint)
+    optional = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    if optional:
+        hint, inner = _unwrap(next(arm for arm in typing.get_args(hint) if arm is not type(None)))
+        extras += inner
     choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
     search = next((extra for extra in extras if isinstance(extra, Search)), None)
     bounds = next((extra for extra in extras if isinstance(extra, Bounds)), Bounds())
@@ -154,11 +173,18 @@ def _field(name: str, hint: Any, default: Any, doc: str) -> Field:
     return Field(name, kind, optional, choices, None if fixed else default, fixed, search, bounds, doc)
 
 
+def _unwrap(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    if typing.get_origin(hint) is typing.Annotated:
+        hint, *extras = typing.get_args(hint)
+        return hint, tuple(extras)
+    return hint, ()
+
+
 def _docstrings(cls: type) -> dict[str, str]:
     body = typing.cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]).body
     docs: dict[str, str] = {}
-    for statement, after in zip(body, body[1:], strict=False):
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-                docs[statement.target.id] = inspect.cleandoc(str(after.value.value))
+    for statement, after in itertools.pairwise(body):
+        match statement, after:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                docs[name] = inspect.cleandoc(text)
     return docs
