@@ -111,7 +111,7 @@ def _describe(cls: type) -> tuple[Field, ...]:
 
 
 def check(instance: Any) -> None:
-    """Every field's value is of its type and within its bounds; used as `__post_init__`."""
+    """Every field's value is of its type and within its bounds; called from `__post_init__`."""
     for field in describe(type(instance)):
         value = field.parse(getattr(instance, field.name))
         object.__setattr__(instance, field.name, value)

@@ -31,7 +31,8 @@ class Recipe:
     """Optional outside of its bounds."""
     teacher: Literal["own", "ensemble"] | None = None
 
-    __post_init__ = check
+    def __post_init__(self) -> None:
+        check(self)
 
 
 def field(name: str) -> Field:
