@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from basin.data.archives import files
 from basin.data.dataset import Arrays, Dataset
 from basin.errors import UsageError
 from basin.spec import canonical, describe
@@ -46,11 +47,9 @@ def identity(dataset: Dataset, source: Path | None) -> str:
     """What the decoded images depend on, in 16 digits: the dataset's fields, and the source's path, sizes and dates."""
     values = {field.name: getattr(dataset, field.name) for field in describe(type(dataset))}
     digest = hashlib.sha256(f"{LAYOUT}{canonical(values)}".encode())
-    for path in [] if source is None else [source.resolve(), *sorted(source.resolve().rglob("*"))]:
-        # Only files: a folder's date changes with files that are no images.
-        stat = path.stat() if path.exists() else None
-        if stat is not None and path.is_file():
-            digest.update(f"\n{path}\0{stat.st_size}\0{stat.st_mtime_ns}".encode(errors="surrogateescape"))
+    for path in () if source is None else files(source.resolve()):
+        stat = path.stat()
+        digest.update(f"\n{path}\0{stat.st_size}\0{stat.st_mtime_ns}".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
 
 
@@ -83,10 +82,10 @@ def _write(arrays: Arrays, folder: Path, source: Path | None) -> None:
 
 def _publish(temporary: Path, folder: Path) -> None:
     """Move a finished folder into place; where another process was faster, its folder stays."""
-    if folder.exists() and _open(folder) is None:
-        # Renamed out of the way first: no process sees a folder that is half removed.
-        shutil.rmtree(folder.rename(temporary.with_name(f"{temporary.name}-damaged")), ignore_errors=True)
     with contextlib.suppress(OSError):
+        if folder.exists() and _open(folder) is None:
+            # Renamed out of the way first: no process sees a folder that is half removed.
+            shutil.rmtree(folder.rename(temporary.with_name(f"{temporary.name}-damaged")), ignore_errors=True)
         temporary.rename(folder)
 
 
