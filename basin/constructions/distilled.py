@@ -1,0 +1,53 @@
+"""A deep ensemble re-discovered in one basin: branches of one trunk, each learning from its own teacher."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from basin.constraints import TIES, Constraint
+from basin.constructions import constructions
+from basin.ensemble import Ensemble, all_pairs
+from basin.objective import Distillation, Objective
+from basin.spec import Bounds, Search, check
+from basin.task import Task
+
+
+@constructions.register("distilled")
+@dataclass(frozen=True, kw_only=True)
+class Distilled:
+    """Student k learns from member k of a deep ensemble, under the constraint of `constrained`.
+
+    ℓ_k = (1−λ)·CE + λ·τ²·KL(teacher ‖ student) at temperature τ (Hinton 2015). λ = 0 is `constrained`.
+    """
+
+    members: Annotated[int, Bounds(2)] = 4
+    """Networks in the ensemble, K."""
+    t: Annotated[float, Bounds(0, 1), Search(0.02, 0.5)] = 0.1
+    """Time parameter: fraction of the budget that the members share as one trunk."""
+    beta: Annotated[float, Bounds(0), Search(1e-2, 10, log=True)] = 1.0
+    """Constraint strength β: weight of the mixed networks' loss, or of the pull to the mean."""
+    constraint: Constraint = "path"
+    """Which mixtures are constrained: points of the segments between pairs, or the distance to the mean."""
+    temperature: Annotated[float, Bounds(0.05, 100), Search(0.5, 10, log=True)] = 2.0
+    """Distillation temperature τ."""
+    weight: Annotated[float, Bounds(0, 1), Search(0.1, 1)] = 0.9
+    """Weight λ of the teacher against the labels."""
+
+    __post_init__ = check
+
+    def needs(self, steps: int) -> dict[int, int]:
+        """The teachers' whole runs; the trunk is part of the first."""
+        return dict.fromkeys(range(self.members), steps)
+
+    def grow(self, task: Task) -> Iterator[Ensemble]:
+        """The students after each epoch."""
+        tie = TIES[self.constraint]
+        teachers = task.teachers(self.members)
+        loss = Distillation(
+            task.network, teachers, task.meter, temperature=self.temperature, weight=self.weight
+        )
+        states = task.train(
+            lambda: task.trunk(self.t).branch(self.members),
+            Objective(loss, beta=self.beta, sampler=tie.sampler, penalty=tie.penalty),
+        )
+        return (Ensemble.of_members(state.thetas, all_pairs(self.members)) for state in states)

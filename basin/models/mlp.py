@@ -1,0 +1,30 @@
+"""A multilayer perceptron, for tests and small data."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated
+
+from torch import nn
+
+from basin.models import models
+from basin.spec import Bounds, check
+
+
+@models.register("mlp")
+@dataclass(frozen=True, kw_only=True)
+class MLP:
+    """Fully connected layers with ReLU."""
+
+    hidden: Annotated[int, Bounds(1)] = 64
+    """Units of each hidden layer."""
+    layers: Annotated[int, Bounds(1)] = 2
+    """Hidden layers."""
+
+    __post_init__ = check
+
+    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+        """The network for images of `shape`."""
+        inputs = shape[0] * shape[1] * shape[2]
+        widths = [inputs, *[self.hidden] * self.layers]
+        blocks = [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths)]
+        return nn.Sequential(nn.Flatten(), *blocks, nn.Linear(widths[-1], classes))

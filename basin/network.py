@@ -1,0 +1,64 @@
+"""A network as a function of its weights."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from basin import stack
+from basin.models import Model
+from basin.seeds import derive
+from basin.stack import Params
+
+
+class Network:
+    """A module used as a pure function of (parameters, images); the module itself holds no weights that matter."""
+
+    def __init__(
+        self, model: Model, shape: tuple[int, int, int], classes: int, device: torch.device, precision: str = "float32"
+    ) -> None:
+        self._build = lambda: model.build(shape, classes)
+        self._module = self._build().to(device)
+        self._autocast = precision == "bfloat16"
+        self.device = device
+        self.weights = tuple(name for name, _ in self._module.named_parameters())
+        """Names of the trained tensors; all others are buffers."""
+        self.batchnorms = tuple(
+            name for name, module in self._module.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        )
+        """Names of the modules whose running statistics depend on the data."""
+
+    def init(self, *seed: object) -> Params:
+        """Freshly drawn weights: the same on every device, whatever was drawn before."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(*seed, "init"))
+            fresh = stack.of_module(self._build())
+        return stack.to(fresh, self.device)
+
+    def __call__(self, params: Params, images: Tensor, *, train: bool = False) -> Tensor:
+        """Logits [batch, classes] in float32 or wider.
+
+        With `train`, BatchNorm uses batch statistics and updates the running ones in `params` in place.
+        """
+        self._module.train(train)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast and train):
+            logits: Tensor = functional_call(self._module, params, (images,))
+        return logits.float() if logits.dtype == torch.bfloat16 else logits
+
+    @contextmanager
+    def cumulative_statistics(self) -> Iterator[None]:
+        """Within, BatchNorm's running statistics are plain averages over the batches seen, in float32."""
+        modules: list[Any] = [self._module.get_submodule(name) for name in self.batchnorms]
+        momenta, autocast = [module.momentum for module in modules], self._autocast
+        try:
+            self._autocast = False
+            for module in modules:
+                module.momentum = None
+            yield
+        finally:
+            self._autocast = autocast
+            for module, momentum in zip(modules, momenta, strict=True):
+                module.momentum = momentum

@@ -1,0 +1,71 @@
+"""Where a trial runs: nothing here changes what the trial is."""
+
+import os
+import platform
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+
+from basin.errors import UsageError
+from basin.spec import Bounds, Value, check
+
+
+def default_cache() -> Path:
+    """The folder of decoded datasets that all trials on a machine share."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "single-basin"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What a trial computes on; chosen freely, recorded always."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto takes a CUDA GPU where there is one."""
+    threads: Annotated[int, Bounds(1)] = 1
+    """CPU threads of one trial; more than one may change the last bits of a result."""
+
+    __post_init__ = check
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A machine and the folders a trial uses there."""
+
+    machine: Machine = Machine()
+    data: Path | None = None
+    """What the user gave as --data; None for built-in or downloaded data."""
+    cache: Path = field(default_factory=default_cache)
+    """Decoded datasets."""
+    runs: Path
+    """Single runs (trunks and teachers), shared by content."""
+    scratch: Path | None = None
+    """Checkpoints of the one trial; None keeps none."""
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device; raises UsageError if a GPU is asked for and not there."""
+        there = torch.cuda.is_available()
+        if self.machine.device == "cuda" and not there:
+            raise UsageError("device=cuda: expected a CUDA GPU, found none; use device=auto or device=cpu")
+        return torch.device("cuda" if there and self.machine.device != "cpu" else "cpu")
+
+    def prepare(self) -> None:
+        """Set what torch keeps for the whole process."""
+        torch.set_num_threads(self.machine.threads)
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.benchmark = False
+
+    def describe(self) -> dict[str, Value]:
+        """Device, threads and versions for the record."""
+        device = self.torch_device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+        return {
+            "device": device.type,
+            "device_name": name,
+            "threads": self.machine.threads,
+            "host": platform.node(),
+            "python_version": platform.python_version(),
+            "torch_version": torch.__version__,
+        }

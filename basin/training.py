@@ -1,0 +1,189 @@
+"""The only training loop: one stack, one objective, from one step to another."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from basin import stack
+from basin.data import Data
+from basin.data.batches import batch, steps_per_epoch
+from basin.network import Network
+from basin.objective import Batch, Meter, Objective
+from basin.seeds import generator
+from basin.spec import Bounds, Search, check
+from basin.stack import Params, Stack
+
+
+class DivergedError(ArithmeticError):
+    """The training loss is no longer finite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """The budget and the optimizer, the same for every member of every construction."""
+
+    epochs: Annotated[int, Bounds(1)] = 40
+    """Passes of one member over its training images, its share of a trunk included."""
+    batch_size: Annotated[int, Bounds(1)] = 50
+    """Images of one network's batch."""
+    lr: Annotated[float, Bounds(0), Search(0.01, 0.5, log=True)] = 0.1
+    """Peak learning rate."""
+    momentum: Annotated[float, Bounds(0, 1)] = 0.9
+    """Nesterov momentum of SGD."""
+    weight_decay: Annotated[float, Bounds(0), Search(1e-5, 1e-2, log=True)] = 5e-4
+    """L2 penalty added to the gradient."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Learning rate after the warm-up."""
+    warmup: Annotated[float, Bounds(0, 1)] = 0.05
+    """Fraction of the steps in which the learning rate rises linearly."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the training passes; evaluation is float32."""
+
+    __post_init__ = check
+
+    def steps(self, images: int) -> int:
+        """SGD steps of one member."""
+        return self.epochs * steps_per_epoch(images, self.batch_size)
+
+    def lr_at(self, step: int, steps: int) -> float:
+        """Learning rate of step `step` (from 0) of `steps`."""
+        warmup = self.warmup * steps
+        if step < warmup:
+            return self.lr * (step + 1) / (warmup + 1)
+        done = (step - warmup) / max(1.0, steps - warmup)
+        return self.lr * {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[self.schedule]
+
+
+@dataclass
+class State:
+    """All that the next step depends on, besides (seed, step): data order and augmentation are functions of these."""
+
+    thetas: Stack
+    slots: dict[str, Stack] = field(default_factory=dict)
+    """Optimizer state: slot → weight name → tensor [K, …]."""
+    step: int = 0
+    loss: float = math.nan
+    """Mean training loss of the members since the last yield, in nats."""
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "State":
+        """The state with every tensor changed: moved to a device, copied, …"""
+        slots = {slot: {name: change(t) for name, t in tensors.items()} for slot, tensors in self.slots.items()}
+        return State({name: change(t) for name, t in self.thetas.items()}, slots, self.step, self.loss)
+
+    def branch(self, count: int) -> "State":
+        """`count` copies of a single network, optimizer state included."""
+        slots = {slot: stack.repeat(stack.row(tensors, 0), count) for slot, tensors in self.slots.items()}
+        return State(stack.repeat(stack.row(self.thetas, 0), count), slots, self.step)
+
+
+def train(
+    network: Network,
+    data: Data,
+    state: State,
+    objective: Objective = Objective(),  # noqa: B008 (frozen)
+    *,
+    training: Training,
+    seed: int,
+    members: Sequence[int],
+    until: int,
+    meter: Meter,
+) -> Iterator[State]:
+    """Train the stack in `state` to step `until`; yield at each end of an epoch, and at the end.
+
+    `members` are the identities of the K networks: they choose data order and augmentation. The yielded state is
+    live: copy it to keep it. Raises DivergedError when a loss is not finite.
+    """
+    thetas = state.thetas
+    leaves = _Leaves(network, thetas)
+    optimizer = _optimizer(training, leaves.stacked, state)
+    total, epoch = training.steps(len(data.train)), steps_per_epoch(len(data.train), training.batch_size)
+    losses: list[Tensor] = []
+    while state.step < until:
+        for group in optimizer.param_groups:
+            group["lr"] = training.lr_at(state.step, total)
+        batches = [
+            Batch(*batch(data, seed=seed, member=member, step=state.step, batch_size=training.batch_size))
+            for member in members
+        ]
+        losses.append(_backward(network, leaves, objective, batches, generator(seed, "constraint", state.step), meter))
+        optimizer.step()
+        leaves.zero_grad()
+        state.step += 1
+        if state.step % epoch == 0 or state.step == until:
+            state.loss = float(torch.stack(losses).mean())
+            losses.clear()
+            if not math.isfinite(state.loss):
+                raise DivergedError(f"training loss is {state.loss} at step {state.step}")
+            state.slots = _slots(optimizer, leaves.stacked)
+            yield state
+
+
+class _Leaves:
+    """Autograd leaves over a stack's storage: the whole stack and each member, with shared gradients."""
+
+    def __init__(self, network: Network, thetas: Stack) -> None:
+        self.stacked = {name: thetas[name].detach().requires_grad_() for name in network.weights}
+        self._grads = {name: torch.zeros_like(tensor) for name, tensor in self.stacked.items()}
+        self.buffers = {name: tensor for name, tensor in thetas.items() if name not in self.stacked}
+        self.members: list[Params] = []
+        for k in range(stack.size(thetas)):
+            member: Params = {name: tensor.detach()[k].requires_grad_() for name, tensor in self.stacked.items()}
+            for name, leaf in member.items():
+                leaf.grad = self._grads[name][k]
+            self.members.append(member | stack.row(self.buffers, k))
+        for name, tensor in self.stacked.items():
+            tensor.grad = self._grads[name]
+
+    def zero_grad(self) -> None:
+        torch._foreach_zero_(list(self._grads.values()))
+
+
+def _backward(
+    network: Network, leaves: _Leaves, objective: Objective, batches: list[Batch], draws: torch.Generator, meter: Meter
+) -> Tensor:
+    """Accumulate the gradient of K·L; one network's graph is alive at a time. Returns the members' mean loss."""
+    count = len(batches)
+    units = stack.unit_rows(count)
+    losses = []
+    for k, member_batch in enumerate(batches):
+        loss = objective.loss(network(leaves.members[k], member_batch.images, train=True), member_batch, units[k])
+        loss.backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.detach())
+        meter.passes += 1
+    if objective.beta and objective.sampler:
+        weights, source = objective.sampler(draws, count)
+        for row, origin in zip(weights, source, strict=True):
+            mixed = stack.row(stack.mix(leaves.stacked | leaves.buffers, row[None]), 0)
+            loss = objective.loss(network(mixed, batches[origin].images, train=True), batches[origin], row)
+            (objective.beta * count / len(source) * loss).backward()
+            meter.passes += 1
+    if objective.beta and objective.penalty:
+        (objective.beta * count * objective.penalty(leaves.stacked)).backward()
+    return torch.stack(losses).mean()
+
+
+def _optimizer(training: Training, weights: Stack, state: State) -> torch.optim.Optimizer:
+    optimizer = torch.optim.SGD(
+        list(weights.values()),
+        lr=training.lr,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+        nesterov=training.momentum > 0,
+    )
+    for slot, tensors in state.slots.items():
+        for name, tensor in weights.items():
+            optimizer.state[tensor][slot] = tensors[name]
+    return optimizer
+
+
+def _slots(optimizer: torch.optim.Optimizer, weights: Stack) -> dict[str, Stack]:
+    slots: dict[str, Stack] = {}
+    for name, tensor in weights.items():
+        for slot, value in optimizer.state[tensor].items():
+            if isinstance(value, Tensor):
+                slots.setdefault(slot, {})[name] = value
+    return slots

@@ -1,0 +1,272 @@
+"""One trial: what it is, what it is called, and the only pipeline that runs it."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+
+from basin import data as images
+from basin.connectivity.paths import Point, connectivity, grid, paths
+from basin.constructions import Construction, constructions
+from basin.data import Data, Dataset, Split, datasets
+from basin.ensemble import Ensemble
+from basin.errors import UsageError, one_of
+from basin.files import write_atomically
+from basin.evaluation import POLICIES, predict
+from basin.metrics import score
+from basin.metrics.prediction import member_accuracies, member_nlls
+from basin.models import Model, models
+from basin.network import Network
+from basin.objective import Meter
+from basin.place import Place
+from basin.registry import Registry
+from basin.runs import Runs
+from basin.spec import Bounds, Value, canonical, changed, check, describe, replace_known
+from basin.stack import Stack
+from basin.task import Task
+from basin.training import Training
+
+REGISTRIES: dict[str, Registry[Any]] = {"dataset": datasets, "model": models, "construction": constructions}
+SECTIONS = ("dataset", "split", "model", "training", "construction", "evaluation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How a finished ensemble is measured."""
+
+    alphas: Annotated[int, Bounds(3)] = 11
+    """Points of each linear path, both ends included; odd, so that ½ is one of them."""
+    bn_images: Annotated[int | None, Bounds(1)] = None
+    """Training images that re-estimate the BatchNorm statistics of a mixed network; none takes all."""
+    progress_every: Annotated[int, Bounds(1)] = 5
+    """Epochs between two scores on validation while training."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.alphas % 2 == 0:
+            raise UsageError(f"alphas={self.alphas}: expected an odd number, so that ½ is on the grid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """Everything that a result depends on; machines and paths are not among it."""
+
+    dataset: Dataset
+    model: Model
+    construction: Construction
+    split: Split = Split()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    seed: int = 0
+    data_hash: str = ""
+    """Hash of the decoded images and labels: two folders of the same layout are two datasets."""
+
+    @property
+    def key(self) -> str:
+        """The trial's name: a hash of its canonical contents, fields at their defaults left out."""
+        return _key(self._contents(*SECTIONS))
+
+    @property
+    def recipe_key(self) -> str:
+        """The name of what its single runs share: everything but the construction and the evaluation."""
+        return _key(self._contents("dataset", "split", "model", "training"))
+
+    def flat(self) -> dict[str, Value]:
+        """Every field by its own name, defaults filled in."""
+        names: dict[str, Value] = {kind: registry.name(getattr(self, kind)) for kind, registry in REGISTRIES.items()}
+        for section in SECTIONS:
+            instance = getattr(self, section)
+            names |= {field.name: getattr(instance, field.name) for field in describe(type(instance))}
+        return names | {"seed": self.seed, "data_hash": self.data_hash}
+
+    def _contents(self, *sections: str) -> dict[str, Value]:
+        contents: dict[str, Value] = {"seed": self.seed, "data_hash": self.data_hash}
+        for section in sections:
+            instance = getattr(self, section)
+            if section in REGISTRIES:
+                contents[section] = REGISTRIES[section].name(instance)
+            contents |= changed(instance)
+        return contents
+
+
+def _key(contents: Mapping[str, Value]) -> str:
+    return hashlib.sha256(canonical(contents).encode()).hexdigest()[:16]
+
+
+def overlay(trial: Trial, changes: Mapping[str, object]) -> Trial:
+    """The trial with `changes` by name: `construction=distilled`, `beta=0.3`, `seed=1`.
+
+    A newly named dataset, model or construction keeps the values of the fields it shares with the old one. Raises
+    UsageError for unknown names and for values out of range.
+    """
+    left = dict(changes)
+    sections: dict[str, Any] = {}
+    for kind, registry in REGISTRIES.items():
+        if kind in left:
+            old = getattr(trial, kind)
+            new, fixed = registry.entry(str(left.pop(kind)))
+            shared = {f.name for f in describe(new)} - set(fixed)
+            sections[kind] = new(**fixed, **{name: value for name, value in changed(old).items() if name in shared})
+    for section in SECTIONS:
+        instance = sections.get(section, getattr(trial, section))
+        own = {field.name for field in describe(type(instance)) if not field.fixed}
+        sections[section] = replace_known(instance, {name: left.pop(name) for name in own & set(left)})
+    if "seed" in left:
+        sections["seed"] = _seed(left.pop("seed"))
+    if left:
+        raise one_of("field", next(iter(left)), [*(n for n in trial.flat() if n != "data_hash")])
+    return replace(trial, **sections)
+
+
+def _seed(value: object) -> int:
+    text = str(value)
+    if not text.isdecimal():
+        raise UsageError(f"seed={text}: expected an integer of 0 or more")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Scores of a growing ensemble."""
+
+    index: int
+    """Which of the ensembles that the construction yielded, from 1."""
+    passes: int
+    seconds: float
+    scores: dict[str, float]
+    """Validation metrics, `val_…`."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The record of a finished trial."""
+
+    trial: Trial
+    scores: dict[str, float]
+    """`val_…` and `test_…` metrics and connectivity."""
+    members: list[dict[str, float]]
+    history: list[Progress]
+    paths: list[Point]
+    meter: Meter
+    seconds: float
+    machine: dict[str, Value]
+    vertices: Stack
+
+
+def open_data(trial: Trial, place: Place) -> Data:
+    """The trial's images on its device; raises UsageError if they are not the ones that the trial names."""
+    arrays, found = images.load(trial.dataset, source=place.data, cache=place.cache)
+    if trial.data_hash and trial.data_hash != found:
+        raise UsageError(f"data: expected content {trial.data_hash}, found {found}; give the same --data as before")
+    return images.prepare(arrays, trial.dataset, trial.split, device=place.torch_device)
+
+
+def identify(trial: Trial, place: Place) -> Trial:
+    """The trial with the hash of the data that it will use."""
+    _, found = images.load(trial.dataset, source=place.data, cache=place.cache)
+    return replace(trial, data_hash=found)
+
+
+def open_task(trial: Trial, place: Place) -> Task:
+    """Network, data and single runs of a trial, on its device."""
+    data = open_data(trial, place)
+    network = Network(trial.model, data.shape, data.classes, place.torch_device, trial.training.precision)
+    runs = Runs(network, data, trial.training, trial.seed, place.runs / trial.recipe_key)
+    return Task(network, data, runs, place.scratch)
+
+
+def run(trial: Trial, place: Place) -> Iterator[Progress | Outcome]:
+    """Grow the ensemble, score it on validation as it grows, at the end once on test; the last item is the Outcome.
+
+    Raises DivergedError if training does, UsageError if the data cannot be used.
+    """
+    began = time.perf_counter()
+    place.prepare()
+    task = open_task(trial, place)
+    journal = Journal.open(place.scratch)
+    for ensemble in trial.construction.grow(task):
+        journal.count += 1
+        if journal.count % trial.evaluation.progress_every == 0:
+            yield journal.add(task, ensemble, time.perf_counter() - began)
+        journal.save()
+    if not journal.rows or journal.rows[-1].index != journal.count:
+        yield journal.add(task, ensemble, time.perf_counter() - began)
+    scores, members, points = measure(task, ensemble, trial.evaluation)
+    seconds = time.perf_counter() - began
+    yield Outcome(
+        trial, scores, members, journal.rows, points, task.meter, seconds, place.describe(), ensemble.vertices
+    )
+
+
+@dataclass
+class Journal:
+    """What was recorded of a growing ensemble; kept beside its checkpoint so that both go on together."""
+
+    path: Path | None
+    count: int = 0
+    """Ensembles yielded so far."""
+    rows: list[Progress] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, scratch: Path | None) -> "Journal":
+        """The journal of a trial that was cut off, or a new one."""
+        if scratch is None or not (scratch / "state.safetensors").exists():
+            return cls(scratch and scratch / "journal.json")
+        saved = json.loads((scratch / "journal.json").read_text())
+        return cls(scratch / "journal.json", saved["count"], [Progress(**row) for row in saved["rows"]])
+
+    def add(self, task: Task, ensemble: Ensemble, seconds: float) -> Progress:
+        """Score the ensemble on validation and record it."""
+        progress = Progress(self.count, task.meter.passes, seconds, validate(task, ensemble))
+        self.rows.append(progress)
+        return progress
+
+    def save(self) -> None:
+        """Write the journal, before the checkpoint of the same moment is."""
+        if self.path:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path, json.dumps({"count": self.count, "rows": [asdict(row) for row in self.rows]}))
+
+
+def validate(task: Task, ensemble: Ensemble) -> dict[str, float]:
+    """Validation metrics, and the chord excess of the paths' midpoints."""
+    members, data = ensemble.members(), task.data
+    scores = score(predict(task.network, members, data.val, data), data.val.labels)
+    middles = paths(task.network, ensemble, data, splits={"val": data.val}, alphas=grid(3))
+    named = connectivity(middles)
+    return {f"val_{name}": value for name, value in scores.items()} | {
+        name.replace("q_bar", "q_mid"): value for name, value in named.items() if "q_bar" in name
+    }
+
+
+def measure(
+    task: Task, ensemble: Ensemble, evaluation: Evaluation
+) -> tuple[dict[str, float], list[dict[str, float]], list[Point]]:
+    """Final scores on validation and test, of the ensemble, of its members and of the paths between them."""
+    splits = {"val": task.data.val, "test": task.data.test}
+    scores: dict[str, float] = {}
+    members: list[dict[str, float]] = [{"member": k} for k in range(len(ensemble.coords))]
+    for split, held in splits.items():
+        log_probs = predict(task.network, ensemble.members(), held, task.data)
+        scores |= {f"{split}_{name}": value for name, value in score(log_probs, held.labels).items()}
+        accuracies = member_accuracies(log_probs.double(), held.labels.cpu())
+        losses = member_nlls(log_probs.double(), held.labels.cpu())
+        for k, row in enumerate(members):
+            row |= {f"{split}_accuracy": float(accuracies[k]), f"{split}_nll": float(losses[k])}
+    points = list(
+        paths(
+            task.network,
+            ensemble,
+            task.data,
+            splits=splits,
+            alphas=grid(evaluation.alphas),
+            policies=POLICIES if task.network.batchnorms else ("reset",),
+            bn_images=evaluation.bn_images,
+        )
+    )
+    return scores | connectivity(points), members, points
