@@ -15,11 +15,15 @@ def replace_atomically(path: Path, write: Callable[[Path], None]) -> None:
     try:
         write(temporary)
         temporary.chmod(0o644)
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, text: str) -> None:
     """`replace_atomically` for a text."""
-    replace_atomically(path, lambda temporary: temporary.write_text(text) and None)
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text)
+
+    replace_atomically(path, write)

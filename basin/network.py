@@ -1,6 +1,6 @@
 """A network as a function of its weights."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ class Network:
     def __init__(
         self, model: Model, shape: tuple[int, int, int], classes: int, device: torch.device, precision: str = "float32"
     ) -> None:
-        self._build = lambda: model.build(shape, classes)
+        self._build: Callable[[], nn.Module] = lambda: model.build(shape, classes)
         self._module = self._build().to(device)
         self._autocast = precision == "bfloat16"
         self.device = device

@@ -81,9 +81,7 @@ class Distillation:
     The teacher of a mixed network is the same mixture of the teachers' tempered probabilities.
     """
 
-    def __init__(
-        self, network: Network, teachers: Stack, meter: Meter, *, temperature: float, weight: float
-    ) -> None:
+    def __init__(self, network: Network, teachers: Stack, meter: Meter, *, temperature: float, weight: float) -> None:
         self._network = network
         self._teachers = list(stack.rows(teachers))
         self._meter = meter

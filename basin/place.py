@@ -26,14 +26,15 @@ class Machine:
     threads: Annotated[int, Bounds(1)] = 1
     """CPU threads of one trial; more than one may change the last bits of a result."""
 
-    __post_init__ = check
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """A machine and the folders a trial uses there."""
 
-    machine: Machine = Machine()
+    machine: Machine = field(default_factory=Machine)
     data: Path | None = None
     """What the user gave as --data; None for built-in or downloaded data."""
     cache: Path = field(default_factory=default_cache)
@@ -54,13 +55,13 @@ class Place:
     def prepare(self) -> None:
         """Set what torch keeps for the whole process."""
         torch.set_num_threads(self.machine.threads)
-        torch.use_deterministic_algorithms(False)
-        torch.backends.cudnn.benchmark = False
 
     def describe(self) -> dict[str, Value]:
         """Device, threads and versions for the record."""
         device = self.torch_device
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+        name = (
+            torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+        )
         return {
             "device": device.type,
             "device_name": name,

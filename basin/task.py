@@ -47,17 +47,17 @@ class Task:
         The checkpoint of a state is written only after the consumer has taken it, so that what was recorded of a
         trial is never behind its checkpoint.
         """
-        state = self._restore() or start()
-        if state.step == self.runs.steps:
-            yield state
+        begin = self._restore() or start()
+        if begin.step == self.runs.steps:
+            yield begin
         for state in train(
             self.network,
             self.data,
-            state,
+            begin,
             objective,
             training=self.runs.training,
             seed=self.runs.seed,
-            members=range(stack.size(state.thetas)),
+            members=range(stack.size(begin.thetas)),
             until=self.runs.steps,
             meter=self.meter,
         ):
@@ -73,4 +73,3 @@ class Task:
         saved = Meter(**json.loads(runs.notes(path)["meter"]))
         self.meter.__dict__.update(saved.__dict__)
         return state.map(lambda tensor: tensor.to(self.network.device))
-

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd import backward
 
 from basin import stack
 from basin.data import Data
@@ -43,7 +44,8 @@ class Training:
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the training passes; evaluation is float32."""
 
-    __post_init__ = check
+    def __post_init__(self) -> None:
+        check(self)
 
     def steps(self, images: int) -> int:
         """SGD steps of one member."""
@@ -55,7 +57,9 @@ class Training:
         if step < warmup:
             return self.lr * (step + 1) / (warmup + 1)
         done = (step - warmup) / max(1.0, steps - warmup)
-        return self.lr * {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[self.schedule]
+        return (
+            self.lr * {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[self.schedule]
+        )
 
 
 @dataclass
@@ -151,7 +155,7 @@ def _backward(
     losses = []
     for k, member_batch in enumerate(batches):
         loss = objective.loss(network(leaves.members[k], member_batch.images, train=True), member_batch, units[k])
-        loss.backward()  # type: ignore[no-untyped-call]
+        backward(loss)
         losses.append(loss.detach())
         meter.passes += 1
     if objective.beta and objective.sampler:
@@ -159,10 +163,10 @@ def _backward(
         for row, origin in zip(weights, source, strict=True):
             mixed = stack.row(stack.mix(leaves.stacked | leaves.buffers, row[None]), 0)
             loss = objective.loss(network(mixed, batches[origin].images, train=True), batches[origin], row)
-            (objective.beta * count / len(source) * loss).backward()
+            backward(objective.beta * count / len(source) * loss)
             meter.passes += 1
     if objective.beta and objective.penalty:
-        (objective.beta * count * objective.penalty(leaves.stacked)).backward()
+        backward(objective.beta * count * objective.penalty(leaves.stacked))
     return torch.stack(losses).mean()
 
 

@@ -8,16 +8,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
-
 from basin import data as images
 from basin.connectivity.paths import Point, connectivity, grid, paths
 from basin.constructions import Construction, constructions
 from basin.data import Data, Dataset, Split, datasets
 from basin.ensemble import Ensemble
 from basin.errors import UsageError, one_of
-from basin.files import write_atomically
 from basin.evaluation import POLICIES, predict
+from basin.files import write_atomically
 from basin.metrics import score
 from basin.metrics.prediction import member_accuracies, member_nlls
 from basin.models import Model, models
@@ -59,9 +57,9 @@ class Trial:
     dataset: Dataset
     model: Model
     construction: Construction
-    split: Split = Split()
-    training: Training = Training()
-    evaluation: Evaluation = Evaluation()
+    split: Split = field(default_factory=Split)
+    training: Training = field(default_factory=Training)
+    evaluation: Evaluation = field(default_factory=Evaluation)
     seed: int = 0
     data_hash: str = ""
     """Hash of the decoded images and labels: two folders of the same layout are two datasets."""

@@ -1,0 +1,1 @@
+"""Sweeps of trials over a cluster: search, stages, Arrow tables, MLflow."""

@@ -30,7 +30,8 @@ class Constrained:
     constraint: Constraint = "path"
     """Which mixtures are constrained: points of the segments between pairs, or the distance to the mean."""
 
-    __post_init__ = check
+    def __post_init__(self) -> None:
+        check(self)
 
     def needs(self, steps: int) -> dict[int, int]:
         """The trunk, up to t."""

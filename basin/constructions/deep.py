@@ -19,7 +19,8 @@ class Deep:
     members: Annotated[int, Bounds(1)] = 4
     """Networks in the ensemble, K."""
 
-    __post_init__ = check
+    def __post_init__(self) -> None:
+        check(self)
 
     def needs(self, steps: int) -> dict[int, int]:
         """All members' whole runs."""

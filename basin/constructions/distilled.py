@@ -33,7 +33,8 @@ class Distilled:
     weight: Annotated[float, Bounds(0, 1), Search(0.1, 1)] = 0.9
     """Weight λ of the teacher against the labels."""
 
-    __post_init__ = check
+    def __post_init__(self) -> None:
+        check(self)
 
     def needs(self, steps: int) -> dict[int, int]:
         """The teachers' whole runs; the trunk is part of the first."""
@@ -43,9 +44,7 @@ class Distilled:
         """The students after each epoch."""
         tie = TIES[self.constraint]
         teachers = task.teachers(self.members)
-        loss = Distillation(
-            task.network, teachers, task.meter, temperature=self.temperature, weight=self.weight
-        )
+        loss = Distillation(task.network, teachers, task.meter, temperature=self.temperature, weight=self.weight)
         states = task.train(
             lambda: task.trunk(self.t).branch(self.members),
             Objective(loss, beta=self.beta, sampler=tie.sampler, penalty=tie.penalty),

@@ -20,7 +20,8 @@ class MLP:
     layers: Annotated[int, Bounds(1)] = 2
     """Hidden layers."""
 
-    __post_init__ = check
+    def __post_init__(self) -> None:
+        check(self)
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         """The network for images of `shape`."""

@@ -32,7 +32,8 @@ class ResNet:
     shortcut: Literal["1x1", "3x3"] = "1x1"
     """Kernel of the projection shortcut."""
 
-    __post_init__ = check
+    def __post_init__(self) -> None:
+        check(self)
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         """The network for images of `shape`; He initialisation of the convolutions."""
