@@ -1,0 +1,109 @@
+"""A table of estimates, and its Markdown, LaTeX (booktabs) and CSV texts."""
+
+import csv
+import io
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.statistics import Estimate
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading in plain text and in LaTeX, and the digits its estimates are shown with."""
+
+    name: str
+    heading: str
+    latex: str
+    digits: int = 2
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A text, or an estimate over seeds; `bold` marks the best."""
+
+    value: str | int | Estimate | None
+    bold: bool = False
+
+    def text(self, digits: int, plus_minus: str = "±") -> str:
+        """The value as shown; an en dash where there is none."""
+        if isinstance(self.value, Estimate):
+            return self.value.format(digits, plus_minus)
+        return "–" if self.value is None else str(self.value)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Columns, blocks of rows (ruled off from each other), a note, and the keys of the trials used."""
+
+    columns: Sequence[Column]
+    blocks: Sequence[Sequence[Sequence[Cell]]]
+    note: str
+    keys: list[str]
+
+    @property
+    def rows(self) -> list[Sequence[Cell]]:
+        """The rows of all blocks."""
+        return [row for block in self.blocks for row in block]
+
+    def markdown(self) -> str:
+        """A pipe table, padded so that it reads in a terminal too."""
+        lines = [[column.heading for column in self.columns]]
+        for row in self.rows:
+            texts = [cell.text(column.digits) for cell, column in zip(row, self.columns, strict=True)]
+            lines.append([f"**{text}**" if cell.bold else text for text, cell in zip(texts, row, strict=True)])
+        widths = [max(_width(line[index]) for line in lines) for index in range(len(self.columns))]
+        padded = [f"| {' | '.join(map(_pad, line, widths))} |" for line in lines]
+        rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+        return "\n".join([padded[0], rule, *padded[1:], "", self.note, ""])
+
+    def latex(self) -> str:
+        """A booktabs tabular with the note as a comment."""
+        lines = [f"% {self.note}", rf"\begin{{tabular}}{{{'l' * len(self.columns)}}}", r"\toprule"]
+        lines.append(" & ".join(column.latex for column in self.columns) + r" \\")
+        for block in self.blocks:
+            lines.append(r"\midrule")
+            for row in block:
+                texts = [_latex(cell, column.digits) for cell, column in zip(row, self.columns, strict=True)]
+                lines.append(" & ".join(texts) + r" \\")
+        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+    def csv(self) -> str:
+        """One row a construction; an estimate fills two columns, `name` and `name_half`, with six digits."""
+        estimated = {i for row in self.rows for i, cell in enumerate(row) if isinstance(cell.value, Estimate)}
+        heads = [[c.name, f"{c.name}_half"] if i in estimated else [c.name] for i, c in enumerate(self.columns)]
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(itertools.chain(*heads))
+        for row in self.rows:
+            writer.writerow(itertools.chain(*(_values(cell, i in estimated) for i, cell in enumerate(row))))
+        return out.getvalue()
+
+
+def _values(cell: Cell, estimated: bool) -> list[Any]:
+    if isinstance(cell.value, Estimate):
+        half = cell.value.half
+        return [f"{cell.value.mean:.6g}", "" if half is None else f"{half:.6g}"]
+    text = "" if cell.value is None else cell.value
+    return [text, ""] if estimated else [text]
+
+
+def _latex(cell: Cell, digits: int) -> str:
+    if isinstance(cell.value, Estimate):
+        numbers = cell.text(digits, r"\pm").replace("−", "-")
+        return rf"$\mathbf{{{numbers}}}$" if cell.bold else f"${numbers}$"
+    text = cell.text(digits).replace("–", "--")
+    for special in "&%_#":
+        text = text.replace(special, "\\" + special)
+    return rf"\textbf{{{text}}}" if cell.bold else text
+
+
+def _width(text: str) -> int:
+    # q̄ is two code points but one column wide.
+    return sum(character != "\N{COMBINING MACRON}" for character in text)
+
+
+def _pad(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))

@@ -1,0 +1,103 @@
+"""The house style: one look for one construction everywhere, editable text in vector files, labels with units."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.queries import Tables
+
+# Okabe & Ito (2008), "Color Universal Design"; yellow last, since it is faint on white.
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILLION, PURPLE, YELLOW = "#0072B2", "#D55E00", "#CC79A7", "#F0E442"
+GREY = "#6B6B6B"
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour, marker and dash of one construction."""
+
+    colour: str
+    marker: str
+    dash: Any = "-"
+
+
+KNOWN = {
+    "deep": Look(BLACK, "s"),
+    "swe": Look(ORANGE, "^"),
+    "constrained": Look(BLUE, "o"),
+    "permuted": Look(PURPLE, "v"),
+    "distilled": Look(VERMILLION, "D"),
+}
+FREE = [Look(GREEN, "P"), Look(SKY, "X"), Look(YELLOW, "*")]
+DASHES = ["-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5))]
+
+RC = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.labelsize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "pdf.fonttype": 42,
+    "savefig.dpi": 200,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "single-basin",  # the same data make the same file
+}
+
+
+def house_style() -> Any:
+    """Context in which figures are both drawn and saved."""
+    return matplotlib.rc_context(RC)
+
+
+def order(constructions: Iterable[str]) -> list[str]:
+    """Known constructions in their fixed order, then the others by name."""
+    names = set(constructions)
+    return [name for name in KNOWN if name in names] + sorted(names - KNOWN.keys())
+
+
+def looks(tables: Tables) -> dict[str, Look]:
+    """The look of every construction in the results: fixed for known names, the next free one for others."""
+    names = order(tables.constructions)
+    unknown = [name for name in names if name not in KNOWN]
+    chosen = {name: KNOWN[name] for name in names if name in KNOWN}
+    for index, name in enumerate(unknown):
+        look = FREE[index % len(FREE)]
+        chosen[name] = Look(look.colour, look.marker, DASHES[index // len(FREE) % len(DASHES)])
+    return chosen
+
+
+def panels(rows: int, columns: int, width: float = 4.6, height: float = 3.3) -> tuple[Figure, list[list[Axes]]]:
+    """A figure without pyplot (so nothing global is left open) and its axes; sizes of one panel in inches."""
+    figure = Figure(figsize=(width * columns, height * rows + 0.3))
+    return figure, figure.subplots(rows, columns, squeeze=False).tolist()
+
+
+def label(tables: Tables, column: str, words: str) -> str:
+    """`words (unit)`, the unit from the column's metadata."""
+    unit = tables.unit(column)
+    return f"{words} ({unit})" if unit else words
+
+
+def legend(figure: Figure, looks: Mapping[str, Look], *, points: bool) -> None:
+    """One line of names above all panels: markers for point clouds, lines otherwise."""
+    handles = []
+    for name, look in looks.items():
+        marks = {"marker": look.marker, "ls": ""} if points else {"ls": look.dash}
+        handles.append(Line2D([], [], color=look.colour, label=name, **marks))
+    figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), 6), handletextpad=0.5)
