@@ -46,8 +46,9 @@ def load(dataset: Dataset, *, source: Path | None = None, cache: Path) -> tuple[
 def identity(dataset: Dataset, source: Path | None) -> str:
     """What the decoded images depend on, in 16 digits: the dataset's fields, and the source's path, sizes and dates."""
     values = {field.name: getattr(dataset, field.name) for field in describe(type(dataset))}
-    digest = hashlib.sha256(f"{LAYOUT}{canonical(values)}".encode())
-    for path in () if source is None else files(source.resolve()):
+    where = None if source is None else source.resolve()
+    digest = hashlib.sha256(f"{LAYOUT}{canonical(values)}{where}".encode(errors="surrogateescape"))
+    for path in () if where is None else files(where):
         stat = path.stat()
         digest.update(f"\n{path}\0{stat.st_size}\0{stat.st_mtime_ns}".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]

@@ -79,8 +79,8 @@ class Cifar:
             )
         return UsageError(f"{source} has no file {', '.join(sorted(missing))}: {self._expected}")
 
-    def _labels(self, labels: list[int]) -> Array:
-        array = np.asarray(labels, np.int64)
+    def _labels(self, labels: object) -> Array:
+        array = np.asarray(labels).astype(np.int64)
         if array.size and not 0 <= array.min() <= array.max() < self.classes:
             raise ValueError(f"labels from {array.min()} to {array.max()}")
         return array
@@ -103,7 +103,7 @@ class _Unpickler(pickle.Unpickler):
         return self.allowed[name]
 
 
-def _unpickle(raw: bytes, what: str) -> dict[bytes, Any]:
+def _unpickle(raw: bytes, what: str) -> dict[Any, Any]:
     try:
         table = _Unpickler(io.BytesIO(raw), encoding="bytes").load()
     # A damaged pickle can raise anything.
@@ -114,7 +114,7 @@ def _unpickle(raw: bytes, what: str) -> dict[bytes, Any]:
     return table
 
 
-def _images(table: dict[bytes, Any]) -> Array:
+def _images(table: dict[Any, Any]) -> Array:
     pixels = np.asarray(table[b"data"])
     if pixels.dtype != np.uint8:
         raise ValueError(f"pixels of type {pixels.dtype}")

@@ -24,6 +24,9 @@ class Arrays:
     """Name of the content: sha256[:16] over shapes, images and labels; computed unless given."""
 
     def __post_init__(self) -> None:
+        for images, labels in ((self.train_images, self.train_labels), (self.test_images, self.test_labels)):
+            if len(images) != len(labels) or not len(images):
+                raise ValueError(f"{len(images)} images with {len(labels)} labels")
         if not self.hash:
             object.__setattr__(self, "hash", _content(*self.parts().values()))
 

@@ -1,5 +1,6 @@
 """Tiny ImageNet (Stanford CS231n): 200 of ImageNet's classes, 500 training images each."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, ClassVar
@@ -39,36 +40,38 @@ class TinyImagenet:
         """Grey-scale files become RGB; raises UsageError if the official layout is not there."""
         source = source or fetch(URL, MD5, download)
         files = read(source, lambda name: is_image(name) or PurePosixPath(name).name in LISTS)
-        lists = {
-            PurePosixPath(name).name: raw.decode(errors="replace").splitlines()
-            for name, raw in files.items()
-            if not is_image(name)
-        }
-        if set(lists) != LISTS:
-            raise _refusal(source, f"no {' or '.join(sorted(LISTS - set(lists)))}")
-        images = {name: PurePosixPath(name).parts[-4:] for name in files if is_image(name)}
-        # …/train/ID/images/X.JPEG
-        known = set(lists["wnids.txt"])
-        train = {
-            name: parts[1]
-            for name, parts in images.items()
-            if len(parts) == 4 and parts[0] == "train" and parts[1] in known
-        }
+        lists = {PurePosixPath(name).name: raw for name, raw in files.items() if not is_image(name)}
+        if missing := LISTS - set(lists):
+            raise _refusal(source, f"no {' or '.join(sorted(missing))}")
+        train = _training(files, set(_lines(lists["wnids.txt"])))
         classes = sorted(set(train.values()))
-        # X.JPEG  ID  box
-        label = dict(line.split("\t")[:2] for line in lists["val_annotations.txt"] if "\t" in line)
-        # …/val/images/X.JPEG
-        test = {
-            name: label[parts[-1]]
-            for name, parts in images.items()
-            if parts[-3:-1] == ("val", "images") and label.get(parts[-1]) in set(classes)
-        }
+        test = _validation(files, lists["val_annotations.txt"], set(classes))
         if not train or not test:
             raise _refusal(source, f"{len(train)} training and {len(test)} validation images")
-        number = {name: place for place, name in enumerate(classes)}
         pixels = [decode({name: files[name] for name in part}, self.resolution) for part in (train, test)]
-        labels = [np.array([number[name] for name in part.values()], np.int64) for part in (train, test)]
+        labels = [np.searchsorted(classes, list(part.values())).astype(np.int64) for part in (train, test)]
         return Arrays(pixels[0], labels[0], pixels[1], labels[1], tuple(classes))
+
+
+def _training(files: Iterable[str], known: set[str]) -> dict[str, str]:
+    """Path → class of …/train/ID/images/X.JPEG."""
+    ends = {name: name.split("/")[-4:] for name in files}
+    return {name: end[1] for name, end in ends.items() if len(end) == 4 and end[0] == "train" and end[1] in known}
+
+
+def _validation(files: Iterable[str], annotations: bytes, known: set[str]) -> dict[str, str]:
+    """Path → class of …/val/images/X.JPEG; each line of the annotations is file, class and box, between tabs."""
+    label = dict(line.split("\t")[:2] for line in _lines(annotations) if "\t" in line)
+    ends = {name: name.split("/")[-3:] for name in files}
+    return {
+        name: label[end[-1]]
+        for name, end in ends.items()
+        if end[:2] == ["val", "images"] and label.get(end[-1]) in known
+    }
+
+
+def _lines(raw: bytes) -> list[str]:
+    return raw.decode(errors="replace").splitlines()
 
 
 def _refusal(source: Path, found: str) -> UsageError:
