@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from basin.errors import UsageError
 
 Reader = Callable[[], bytes]
-DAMAGED = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, OSError)
+# RuntimeError: an encrypted member, or an unknown compression method.
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, OSError, RuntimeError)
 
 
 def read(source: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
@@ -27,9 +28,6 @@ def read(source: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
     try:
         found = {name: content() for path, content in _members(source) if (name := _safe(path)) and wanted(name)}
     except DAMAGED as error:
-        raise _unreadable(source, error) from None
-    # Encrypted members and unknown compression methods.
-    except RuntimeError as error:
         raise _unreadable(source, error) from None
     return dict(sorted(found.items()))
 

@@ -105,4 +105,4 @@ def _directory(cache: Path) -> Iterator[Path]:
 
 
 def _unwritable(cache: Path, error: OSError) -> UsageError:
-    return UsageError(f"cannot write decoded images to the cache folder {cache}: {error.strerror}")
+    return UsageError(f"cannot write decoded images to the cache folder {cache}: {error.strerror or error}")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -141,11 +142,12 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         load(DIGITS, cache=tmp_path / "file" / "cache")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_disk_is_named(tmp_path: Path) -> None:
-    from basin.data.cache import _write
-
-    decoded = DIGITS.decode(None, tmp_path)
-    (tmp_path / "train_images.npy").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="space"):
-        _write(decoded, tmp_path, None)
+def test_a_full_disk_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(UsageError, match=r"cannot write decoded images to the cache folder .*: .*written"):
+            load(DIGITS, cache=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
