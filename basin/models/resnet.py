@@ -28,7 +28,8 @@ class ResNet:
     width: Annotated[float, Bounds(0.125, 64)] = 1.0
     """Multiplier of the 16, 32, 64 channels."""
     norm: Norm = "batch"
-    """Normalisation after each convolution; `layer` is GroupNorm with one group, `group` with 8 channels a group."""
+    """Normalisation after each convolution; `layer` is GroupNorm with one group, `group` with 8 channels a group,
+    or the next larger number that divides the width."""
     shortcut: Literal["1x1", "3x3"] = "1x1"
     """Kernel of the projection shortcut."""
 
@@ -93,4 +94,5 @@ def _conv(inputs: int, outputs: int, *, stride: int = 1, kernel: int = 3) -> nn.
 def _norm(norm: Norm, width: int) -> nn.Module:
     if norm == "batch":
         return nn.BatchNorm2d(width)
-    return nn.GroupNorm(1 if norm == "layer" else max(1, width // 8), width)
+    groups = 1 if norm == "layer" else next(g for g in range(max(1, width // 8), 0, -1) if width % g == 0)
+    return nn.GroupNorm(groups, width)

@@ -1,0 +1,462 @@
+"""The training loop against a plain one, and its gradient against the formula written out."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import MODELS, copy, fresh, module, same, task, trial
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from basin import runs, stack
+from basin.constraints import TIES
+from basin.data import batch
+from basin.objective import Batch, Distillation, Draw, Meter, Objective, cross_entropy
+from basin.seeds import generator
+from basin.stack import Stack
+from basin.task import Task
+from basin.training import DivergedError, State, Training, _backward, _Leaves, train
+
+
+def advance(
+    work: Task, state: State, until: int, objective: Objective = Objective(), members: list[int] | None = None
+) -> State:
+    """The state after training to `until`."""
+    *_, last = train(
+        work.network,
+        work.data,
+        state,
+        objective,
+        training=work.runs.training,
+        seed=work.runs.seed,
+        members=range(stack.size(state.thetas)) if members is None else members,
+        until=until,
+        meter=work.meter,
+    )
+    return last
+
+
+def plain_loop(work: Task, changes: dict[str, object], member: int, until: int) -> nn.Module:
+    """SGD as torch's documentation shows it."""
+    net = module(work, changes, work.network.init(work.runs.seed, "member", member))
+    settings = work.runs.training
+    optimizer = torch.optim.SGD(net.parameters(), lr=1, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    for step in range(until):
+        images, labels = batch(work.data, seed=work.runs.seed, member=member, step=step, batch_size=20)
+        optimizer.param_groups[0]["lr"] = settings.lr_at(step, 15)
+        optimizer.zero_grad()
+        F.cross_entropy(net.train()(images), labels).backward()
+        optimizer.step()
+    return net
+
+
+def alone(work: Task, member: int) -> State:
+    return State(stack.stack([work.network.init(work.runs.seed, "member", member)]))
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_member_of_a_stack_takes_the_steps_of_a_plain_loop(kind: str, tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache, **MODELS[kind])
+    start = stack.stack([work.network.init(0, "member", k) for k in range(3)])
+    end = advance(work, State(start), 12)
+    for member in range(3):
+        plain = dict(plain_loop(work, MODELS[kind], member, 12).state_dict())
+        torch.testing.assert_close(stack.row(end.thetas, member), plain, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_members_of_a_stack_train_as_if_alone(kind: str, tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache, **MODELS[kind])
+    together = advance(work, State(stack.stack([work.network.init(0, "member", k) for k in range(3)])), 15)
+    for member in range(3):
+        single = advance(work, alone(work, member), 15, members=[member])
+        assert same(stack.row(together.thetas, member), stack.row(single.thetas, 0))
+        for slot in together.slots:
+            assert same(stack.row(together.slots[slot], member), stack.row(single.slots[slot], 0))
+
+
+def test_a_pass_is_one_batch_through_one_network(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache)
+    advance(work, State(fresh(work.network, 3)), 4)
+    assert work.meter == Meter(passes=12)
+    advance(work, State(fresh(work.network, 3)), 4, Objective(beta=0.5, sampler=TIES["path"].sampler))
+    assert work.meter == Meter(passes=12 + 16)
+    advance(work, State(fresh(work.network, 3)), 4, Objective(beta=0.5, penalty=TIES["proximal"].penalty))
+    assert work.meter == Meter(passes=12 + 16 + 12)
+    advance(work, State(fresh(work.network, 3)), 4, Objective(beta=0, sampler=TIES["path"].sampler))
+    assert work.meter == Meter(passes=12 + 16 + 12 + 12)
+
+
+def test_states_come_at_each_end_of_an_epoch_and_at_the_end(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache)
+    states = train(
+        work.network,
+        work.data,
+        alone(work, 0),
+        training=work.runs.training,
+        seed=0,
+        members=[0],
+        until=12,
+        meter=Meter(),
+    )
+    seen = [(state.step, state.loss) for state in states]
+    assert [step for step, _ in seen] == [5, 10, 12]
+    assert seen[0][1] > seen[1][1] > 0
+
+
+def test_the_loss_is_the_mean_over_steps_and_members(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache, lr=0)
+    thetas = fresh(work.network, 2)
+    losses = []
+    for step in range(5):
+        for k in range(2):
+            images, labels = batch(work.data, seed=0, member=k, step=step, batch_size=20)
+            losses.append(float(F.cross_entropy(work.network(stack.row(thetas, k), images), labels)))
+    assert advance(work, State(thetas), 5).loss == pytest.approx(sum(losses) / 10, rel=1e-6)
+
+
+# The gradient.
+
+
+def mixed_by_hand(theta: dict[str, Tensor], weights: Tensor) -> dict[str, Tensor]:
+    return {
+        name: sum((weights[k] * tensor[k] for k in range(len(weights))), torch.zeros_like(tensor[0]))
+        if tensor.is_floating_point()
+        else tensor[0].clone()
+        for name, tensor in theta.items()
+    }
+
+
+def by_autograd(
+    work: Task, changes: dict[str, object], thetas: Stack, total: Callable[[nn.Module, Stack], Tensor]
+) -> dict[str, Tensor]:
+    """Gradient of `total`, of the stack as one leaf, in float64."""
+    net = trial(**changes).model.build(work.data.shape, work.data.classes).double().train()
+    leaves = {name: tensor.clone() for name, tensor in thetas.items()}
+    for name in work.network.weights:
+        leaves[name].requires_grad_()
+    total(net, leaves).backward()
+    return {name: leaves[name].grad for name in work.network.weights}
+
+
+def double(thetas: Stack) -> Stack:
+    return {name: tensor.double() if tensor.is_floating_point() else tensor.clone() for name, tensor in thetas.items()}
+
+
+def batches(work: Task, count: int) -> list[Batch]:
+    found = [batch(work.data, seed=0, member=k, step=0, batch_size=20) for k in range(count)]
+    return [Batch(images.double(), labels) for images, labels in found]
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("beta", [0.0, 0.7])
+def test_gradient_of_the_path_constraint(kind: str, beta: float, tmp_path: Path, cache: Path) -> None:
+    work, count = task(tmp_path, cache, **MODELS[kind]), 3
+    thetas, given = double(fresh(work.network, count)), batches(work, count)
+    rows = torch.tensor([[0.3, 0.0, 0.7], [0.9, 0.1, 0.0]], dtype=torch.float64)
+    source = (2, 0)
+
+    def total(net: nn.Module, theta: Stack) -> Tensor:
+        loss = torch.zeros((), dtype=torch.float64)
+        for k in range(count):
+            logits = functional_call(net, {name: tensor[k] for name, tensor in theta.items()}, (given[k].images,))
+            loss = loss + F.cross_entropy(logits, given[k].labels) / count
+        for s in range(2):
+            seen = given[source[s]]
+            logits = functional_call(net, mixed_by_hand(theta, rows[s]), (seen.images,))
+            loss = loss + beta * F.cross_entropy(logits, seen.labels) / 2
+        return count * loss
+
+    expected = by_autograd(work, MODELS[kind], thetas, total)
+    leaves = _Leaves(work.network, thetas)
+    objective = Objective(cross_entropy, beta, sampler=lambda draws, members: Draw(rows, source))
+    _backward(work.network, leaves, objective, given, generator(0), Meter())
+    found = {name: tensor.grad for name, tensor in leaves.stacked.items()}
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_gradient_of_the_proximal_constraint(tmp_path: Path, cache: Path) -> None:
+    work, count, beta = task(tmp_path, cache), 3, 0.7
+    thetas, given = double(fresh(work.network, count)), batches(work, count)
+
+    def gradient(strength: float) -> dict[str, Tensor]:
+        leaves = _Leaves(work.network, thetas)
+        objective = Objective(beta=strength, penalty=TIES["proximal"].penalty)
+        _backward(work.network, leaves, objective, given, generator(0), Meter())
+        return {name: tensor.grad for name, tensor in leaves.stacked.items()}
+
+    free, tied = gradient(0), gradient(beta)
+    numbers = sum(thetas[name][0].numel() for name in work.network.weights)
+    for name in work.network.weights:
+        # d/dθ_k of βK/P Σ_j ‖θ_j − mean‖² is 2βK/P (θ_k − mean): the mean's own share sums to zero.
+        pull = 2 * beta * count / numbers * (thetas[name] - thetas[name].mean(dim=0))
+        torch.testing.assert_close(tied[name], free[name] + pull, rtol=1e-9, atol=1e-12)
+
+
+def test_proximal_penalty_is_the_mean_square_distance_to_the_mean() -> None:
+    weights = {"a": torch.tensor([[0.0, 0.0], [2.0, 4.0]]), "b": torch.tensor([[1.0], [1.0]])}
+    penalty = TIES["proximal"].penalty
+    assert penalty is not None
+    # Distances to the mean: (1, 2, 0) for both networks of 3 weights.
+    assert float(penalty(weights)) == pytest.approx(2 * (1 + 4) / 3)
+
+
+def test_a_training_step_follows_the_gradient_of_the_whole_loss(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache, momentum=0, weight_decay=0, warmup=0, schedule="constant", lr=0.5)
+    thetas, given = fresh(work.network, 3), batches(work, 3)
+    sampler = TIES["path"].sampler
+    assert sampler is not None
+    (row,), (source,) = sampler(generator(0, "constraint", 0), 3)
+
+    def total(net: nn.Module, theta: Stack) -> Tensor:
+        parts = [
+            functional_call(net, {name: tensor[k] for name, tensor in theta.items()}, (given[k].images,))
+            for k in range(3)
+        ]
+        losses = [F.cross_entropy(logits, seen.labels) for logits, seen in zip(parts, given, strict=True)]
+        on_path = functional_call(net, mixed_by_hand(theta, row), (given[source].images,))
+        return torch.stack(losses).sum() + 3 * 2.0 * F.cross_entropy(on_path, given[source].labels)
+
+    gradient = by_autograd(work, {}, double(thetas), total)
+    expected = {name: thetas[name].double() - 0.5 * gradient[name] for name in gradient}
+    end = advance(work, State(copy(thetas)), 1, Objective(beta=2.0, sampler=sampler))
+    torch.testing.assert_close(end.thetas, {n: t.float() for n, t in expected.items()}, rtol=1e-5, atol=1e-6)
+    assert end.slots == {}
+
+
+def test_a_mixed_network_leaves_the_members_statistics_alone(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache, lr=0, **MODELS["batch"])
+    thetas = fresh(work.network, 2)
+    free = advance(work, State(copy(thetas)), 3)
+    tied = advance(work, State(copy(thetas)), 3, Objective(beta=1.0, sampler=TIES["path"].sampler))
+    assert same(free.thetas, tied.thetas)
+
+
+# Going on after an interruption.
+
+OBJECTIVES = {
+    "free": lambda work: Objective(),
+    "path": lambda work: Objective(beta=0.5, sampler=TIES["path"].sampler),
+    "proximal": lambda work: Objective(beta=0.5, penalty=TIES["proximal"].penalty),
+    "distilled": lambda work: Objective(
+        Distillation(work.network, fresh(work.network, 2), work.meter, temperature=2.0, weight=0.9),
+        beta=0.5,
+        sampler=TIES["path"].sampler,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["mlp", "batch"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_going_on_at_any_step_is_exact(objective: str, kind: str, tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache, epochs=2, **MODELS[kind])
+    make = OBJECTIVES[objective]
+    start = fresh(work.network, 2)
+    whole = advance(work, State(copy(start)), 10, make(work))
+    for stop in range(1, 10) if kind == "mlp" else (4, 5):
+        path = tmp_path / f"{stop}.safetensors"
+        runs.save(advance(work, State(copy(start)), stop, make(work)), path)
+        again = runs.load(path)
+        assert again is not None
+        assert again.step == stop
+        resumed = advance(work, again, 10, make(work))
+        assert same(resumed.thetas, whole.thetas)
+        assert resumed.slots.keys() == whole.slots.keys() == {"momentum_buffer"}
+        assert same(resumed.slots["momentum_buffer"], whole.slots["momentum_buffer"])
+
+
+def test_branches_start_from_weights_and_momentum_of_the_trunk(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache)
+    trunk = advance(work, alone(work, 0), 7, members=[0])
+    branches = trunk.branch(3)
+    assert branches.step == 7
+    for k in range(3):
+        assert same(stack.row(branches.thetas, k), stack.row(trunk.thetas, 0))
+        assert same(stack.row(branches.slots["momentum_buffer"], k), stack.row(trunk.slots["momentum_buffer"], 0))
+    branches.thetas["1.0.weight"].zero_()
+    assert float(trunk.thetas["1.0.weight"].abs().sum()) > 0
+
+
+# Learning rate, budget, divergence.
+
+
+def test_learning_rate_of_the_cosine() -> None:
+    training = Training(lr=0.2, warmup=0.1, schedule="cosine")
+    rates = [training.lr_at(step, 100) for step in range(100)]
+    assert rates[:3] == pytest.approx([0.2 / 11, 0.4 / 11, 0.6 / 11])
+    assert rates[9] == pytest.approx(0.2 * 10 / 11)
+    assert rates[10] == pytest.approx(0.2)
+    assert rates[55] == pytest.approx(0.1)
+    assert rates[99] == pytest.approx(0.1 * (1 + math.cos(math.pi * 89 / 90)))
+    assert max(rates) == rates[10]
+
+
+def test_learning_rate_of_the_line_and_the_constant() -> None:
+    line = Training(lr=0.2, warmup=0, schedule="linear")
+    assert [line.lr_at(step, 4) for step in range(4)] == pytest.approx([0.2, 0.15, 0.1, 0.05])
+    constant = Training(lr=0.2, warmup=0, schedule="constant")
+    assert {constant.lr_at(step, 4) for step in range(4)} == {0.2}
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
+@pytest.mark.parametrize("warmup", [0.0, 0.05, 0.5, 1.0])
+@pytest.mark.parametrize("steps", [1, 2, 7, 100])
+def test_learning_rate_is_positive_and_below_its_peak(schedule: str, warmup: float, steps: int) -> None:
+    training = Training(lr=0.2, warmup=warmup, schedule=schedule)
+    assert all(0 < training.lr_at(step, steps) <= 0.2 for step in range(steps))
+
+
+@pytest.mark.parametrize(("images", "steps"), [(100, 15), (119, 15), (120, 18), (7, 3)])
+def test_steps_are_whole_batches(images: int, steps: int) -> None:
+    assert Training(epochs=3, batch_size=20).steps(images) == steps
+
+
+def test_divergence_is_an_error(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache, lr=1e9)
+    with pytest.raises(DivergedError, match=r"training loss is (nan|inf) at step \d+"):
+        advance(work, State(fresh(work.network, 2)), 15)
+
+
+# Distillation.
+
+
+def kl(target: Tensor, logits: Tensor) -> Tensor:
+    """Mean over the batch of Σ_c p_c (log p_c − log q_c)."""
+    predicted = logits.exp() / logits.exp().sum(dim=1, keepdim=True)
+    return (target * (target.log() - predicted.log())).sum(dim=1).mean()
+
+
+def tempered(logits: Tensor, tau: float) -> Tensor:
+    return (logits / tau).exp() / (logits / tau).exp().sum(dim=1, keepdim=True)
+
+
+@pytest.fixture
+def work(tmp_path: Path, cache: Path) -> Task:
+    return task(tmp_path, cache)
+
+
+def distillation(work: Task, teachers: Stack, tau: float, weight: float) -> Distillation:
+    return Distillation(work.network, teachers, work.meter, temperature=tau, weight=weight)
+
+
+@pytest.mark.parametrize("tau", [0.5, 1.0, 4.0])
+@pytest.mark.parametrize("weight", [0.3, 1.0])
+@pytest.mark.parametrize("row", [(0.0, 1.0, 0.0), (0.25, 0.0, 0.75)])
+def test_distillation_is_the_formula(work: Task, tau: float, weight: float, row: tuple[float, ...]) -> None:
+    teachers, (given, *_) = double(fresh(work.network, 3)), batches(work, 1)
+    draw = torch.Generator().manual_seed(0)
+    logits = (3 * torch.randn(20, 10, generator=draw, dtype=torch.float64)).requires_grad_()
+    shares = torch.tensor(row, dtype=torch.float64)
+
+    with torch.no_grad():
+        outputs = [work.network(stack.row(teachers, k), given.images) for k in range(3)]
+    target = torch.stack([shares[k] * tempered(outputs[k], tau) for k in range(3)]).sum(dim=0)
+    picked = tempered(logits, 1.0)[torch.arange(20), given.labels]
+    expected = (1 - weight) * -picked.log().mean() + weight * tau**2 * kl(target, logits / tau)
+    (wanted,) = torch.autograd.grad(expected, logits)
+
+    found = distillation(work, teachers, tau, weight)(logits, given, shares)
+    (gradient,) = torch.autograd.grad(found, logits)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(gradient, wanted, rtol=1e-10, atol=1e-13)
+
+
+def test_gradient_of_distillation_does_not_vanish_with_temperature(work: Task) -> None:
+    # Hinton 2015, section 2: without τ² the gradient shrinks as 1/τ²; with it, it tends to (z − v)/N per class.
+    teachers, (given, *_) = double(fresh(work.network, 1)), batches(work, 1)
+    logits = torch.zeros(20, 10, dtype=torch.float64, requires_grad=True)
+    loss = distillation(work, teachers, 1e3, 1.0)(logits, given, torch.ones(1, dtype=torch.float64))
+    (gradient,) = torch.autograd.grad(loss, logits)
+    with torch.no_grad():
+        outputs = work.network(stack.row(teachers, 0), given.images)
+    centred = outputs - outputs.mean(dim=1, keepdim=True)
+    torch.testing.assert_close(gradient, -centred / (10 * 20), rtol=1e-2, atol=1e-6)
+
+
+def test_weight_zero_is_cross_entropy_exactly(work: Task) -> None:
+    (given, *_) = batches(work, 1)
+    logits = torch.randn(20, 10, dtype=torch.float64)
+    row = torch.ones(1, dtype=torch.float64)
+    loss = distillation(work, fresh(work.network, 1), 2.0, 0.0)
+    assert torch.equal(loss(logits, given, row), F.cross_entropy(logits, given.labels))
+    assert work.meter.teacher_forwards == 0
+
+
+def test_a_teacher_agreed_with_costs_nothing(work: Task) -> None:
+    teachers, (given, *_) = double(fresh(work.network, 1)), batches(work, 1)
+    logits = work.network(stack.row(teachers, 0), given.images)
+    loss = distillation(work, teachers, 3.0, 1.0)(logits, given, torch.ones(1, dtype=torch.float64))
+    assert float(loss) == pytest.approx(0, abs=1e-12)
+
+
+def test_a_teacher_sees_a_batch_once(work: Task) -> None:
+    loss = distillation(work, double(fresh(work.network, 3)), 2.0, 0.5)
+    first, second = batches(work, 2)
+    logits = torch.randn(20, 10, dtype=torch.float64)
+    units = stack.unit_rows(3)
+    loss(logits, first, units[0])
+    loss(logits, first, units[0])
+    assert work.meter.teacher_forwards == 1
+    loss(logits, first, torch.tensor([0.5, 0.0, 0.5], dtype=torch.float64))
+    assert work.meter.teacher_forwards == 2
+    loss(logits, second, units[0])
+    assert work.meter.teacher_forwards == 3
+
+
+def test_teachers_are_evaluated_not_trained(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache, **MODELS["batch"])
+    teachers = fresh(work.network, 2)
+    before = copy(teachers)
+    objective = Objective(Distillation(work.network, teachers, work.meter, temperature=2.0, weight=1.0))
+    advance(work, State(fresh(work.network, 2)), 3, objective)
+    assert same(teachers, before)
+
+
+# The sampler of paths.
+
+
+def test_paths_are_drawn_uniformly() -> None:
+    sampler, draws = TIES["path"].sampler, generator(0, "test")
+    assert sampler is not None
+    pairs: dict[tuple[int, ...], int] = {}
+    alphas, ends = [], 0
+    for _ in range(6000):
+        (row,), (source,) = sampler(draws, 4)
+        pair = tuple(row.nonzero().flatten().tolist())
+        assert len(pair) == 2
+        assert source in pair
+        assert float(row.sum()) == pytest.approx(1)
+        assert bool((row >= 0).all())
+        pairs[pair] = pairs.get(pair, 0) + 1
+        alphas.append(float(row[pair[1]]))
+        ends += source == pair[1]
+    # χ² of 6 pairs, 5 degrees of freedom: above 20.5 once in a thousand.
+    assert sum((count - 1000) ** 2 / 1000 for count in pairs.values()) < 20.5
+    assert len(pairs) == 6
+    # Kolmogorov–Smirnov: above 1.95/√n once in a thousand.
+    ordered = torch.tensor(sorted(alphas))
+    assert float((ordered - torch.linspace(0, 1, 6000)).abs().max()) < 1.95 / math.sqrt(6000)
+    assert abs(ends - 3000) < 3.3 * math.sqrt(6000) / 2
+
+
+def test_paths_are_a_function_of_the_seed() -> None:
+    sampler = TIES["path"].sampler
+    assert sampler is not None
+    first, again, other = (sampler(generator(0, "constraint", step), 5) for step in (3, 3, 4))
+    assert torch.equal(first.weights, again.weights)
+    assert first.source == again.source
+    assert not torch.equal(first.weights, other.weights)
+
+
+def test_a_state_is_saved_with_its_notes(tmp_path: Path, work: Task) -> None:
+    state = advance(work, State(fresh(work.network, 2)), 5)
+    runs.save(state, tmp_path / "state", meter=json.dumps({"passes": 3}))
+    again = runs.load(tmp_path / "state")
+    assert again is not None
+    assert (again.step, again.loss) == (state.step, state.loss)
+    assert same(again.thetas, state.thetas)
+    assert json.loads(runs.notes(tmp_path / "state")["meter"]) == {"passes": 3}

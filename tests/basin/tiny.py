@@ -1,0 +1,89 @@
+"""Trials that take a fraction of a second, and what the tests say about stacks."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from basin import stack
+from basin.constructions.deep import Deep
+from basin.data import Split
+from basin.data.digits import Digits
+from basin.models.mlp import MLP
+from basin.network import Network
+from basin.objective import Meter
+from basin.place import Machine, Place
+from basin.runs import Runs
+from basin.stack import Params, Stack
+from basin.task import Task
+from basin.training import Training
+from basin.trial import Evaluation, Trial, open_task, overlay
+
+MODELS: dict[str, dict[str, object]] = {
+    "mlp": {"model": "mlp", "hidden": 8},
+    "batch": {"model": "resnet8", "width": 0.25},
+    "layer": {"model": "resnet8", "width": 0.25, "norm": "layer"},
+    "group": {"model": "resnet8", "width": 0.5, "norm": "group"},
+}
+
+
+def trial(**changes: object) -> Trial:
+    """Digits, 100 images, 3 epochs of 5 steps, an MLP of 8 hidden units."""
+    base = Trial(
+        dataset=Digits(),
+        split=Split(train_size=100, val_size=60, test_size=60),
+        model=MLP(hidden=8),
+        training=Training(epochs=3, batch_size=20),
+        construction=Deep(members=2),
+        evaluation=Evaluation(alphas=3, progress_every=1),
+    )
+    return overlay(base, changes)
+
+
+def place(folder: Path, cache: Path, scratch: Path | None = None) -> Place:
+    """A CPU, single runs in `folder`."""
+    return Place(machine=Machine(device="cpu"), cache=cache, runs=folder, scratch=scratch)
+
+
+def task(folder: Path, cache: Path, **changes: object) -> Task:
+    """What a construction of such a trial is given."""
+    return open_task(trial(**changes), place(folder, cache))
+
+
+def trained(runs: Runs, member: int = 0) -> Params:
+    """A single network at the end of its run."""
+    return stack.row(runs.state(member).thetas, 0)
+
+
+def fresh(network: Network, count: int) -> Stack:
+    """`count` untrained networks."""
+    return stack.stack([network.init("test", k) for k in range(count)])
+
+
+def module(task: Task, changes: dict[str, object], params: Params) -> nn.Module:
+    """A plain module with these weights."""
+    plain = trial(**changes).model.build(task.data.shape, task.data.classes)
+    plain.load_state_dict(params)
+    return plain
+
+
+def same(first: Stack, second: Stack) -> bool:
+    """Whether two stacks, or networks, are equal bit for bit."""
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def copy(tensors: Stack) -> Stack:
+    """A stack, or network, that training does not change."""
+    return {name: tensor.clone() for name, tensor in tensors.items()}
+
+
+def grown(task: Task, construction: Any) -> Any:
+    """The finished ensemble."""
+    *_, ensemble = construction.grow(task)
+    return ensemble
+
+
+def spent(meter: Meter) -> tuple[int, int, int]:
+    """A meter's three counts."""
+    return meter.passes, meter.teacher_passes, meter.teacher_forwards
