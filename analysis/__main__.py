@@ -27,18 +27,19 @@ def build(tables: Tables, out: Path | None, formats: Sequence[str]) -> str:
     """Writes everything that can be made; returns what was written, what was not and why, and the summary."""
     out = out or tables.folder / "figures"
     out.mkdir(parents=True, exist_ok=True)
-    lines = [_attempt(e, lambda e=e: write.figure(e, tables, out, formats)) for e in registry.figures()]
-    lines += [_attempt(e, lambda e=e: write.table(e, tables, out)) for e in registry.tables()]
+    lines = [_attempt(e, tables, lambda e=e: write.figure(e, tables, out, formats)) for e in registry.figures()]
+    lines += [_attempt(e, tables, lambda e=e: write.table(e, tables, out)) for e in registry.tables()]
     words = summary(tables)
     (out / "summary.md").write_text(words, encoding="utf-8")
     return "\n".join([words, f"In {out}:", *lines, "  summary.md"])
 
 
-def _attempt(entry: Entry, action: Callable[[], list[Path]]) -> str:
+def _attempt(entry: Entry, tables: Tables, action: Callable[[], list[Path]]) -> str:
     try:
         files = action()
     except Missing as missing:
-        return f"  not made: {entry.name}: {missing}; to make the data: {entry.needs}"
+        command = entry.needs.format(sweep=tables.folder.resolve().name)
+        return f"  not made: {entry.name}: {missing}; to make the data: {command}"
     suffixes = " ".join(file.suffix[1:] for file in files)
     return f"  {files[0].stem}: {suffixes}"
 

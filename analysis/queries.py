@@ -14,7 +14,8 @@ __all__ = ["POLICIES", "Configuration", "Row", "Setting", "Tables", "best_by_con
 __all__ += ["configurations", "connected", "hyperparameters", "read"]
 
 _COST = ("passes", "teacher_passes", "teacher_forwards", "images", "seconds")
-_PROVENANCE = ("sweep", "commit", "dirty", "device", "host", "versions", "started", "finished", "data_hash")
+_PROVENANCE = ("sweep", "status", "commit", "dirty", "device", "device_name", "host", "threads")
+_SUFFIXES = ("_version", "_hash", "_at", "_key")
 NOT_HYPERPARAMETERS = frozenset((*REQUIRED, *_COST, *_PROVENANCE))
 """Identity, cost and provenance, for files whose columns do not say their `kind` in the metadata."""
 CONNECTED_BELOW = 2.0
@@ -43,13 +44,15 @@ class Configuration:
 
 def hyperparameters(schema: pa.Schema) -> list[str]:
     """The columns that make a configuration: by their metadata's `kind`, else all that are nothing else we know."""
-    kinds = {name: metadata(schema, name, "kind") for name in schema.names}
-    return [
-        name
-        for name, kind in kinds.items()
-        if kind == "hyperparameter"
-        or not (kind or name in NOT_HYPERPARAMETERS or name.startswith(("val_", "test_")) or name.endswith("_key"))
-    ]
+    return [name for name in schema.names if _is_hyperparameter(schema, name)]
+
+
+def _is_hyperparameter(schema: pa.Schema, name: str) -> bool:
+    if kind := metadata(schema, name, "kind"):
+        return kind == "hyperparameter"
+    # `val_size` and `test_size` are hyperparameters: what sets a metric apart is that it has a unit.
+    scored = name.startswith(("val_", "test_")) and metadata(schema, name, "unit") != ""
+    return not (scored or name in NOT_HYPERPARAMETERS or name.endswith(_SUFFIXES))
 
 
 def configurations(tables: Tables) -> list[Configuration]:

@@ -30,7 +30,7 @@ class Entry:
     what: str
     """What it shows, for the JSON beside the file."""
     needs: str
-    """The command that makes the data it needs."""
+    """The command that makes the data it needs; `{sweep}` stands for the folder's name."""
     make: Callable[[Tables], Drawn | Sheet]
 
 

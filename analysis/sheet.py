@@ -22,16 +22,22 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A text, or an estimate over seeds; `bold` marks the best."""
+    """A text, or an estimate over seeds; `bold` marks the best, `of` says over how many seeds the row is."""
 
     value: str | int | Estimate | None
     bold: bool = False
+    of: int | None = None
 
-    def text(self, digits: int, plus_minus: str = "±") -> str:
-        """The value as shown; an en dash where there is none."""
+    def text(self, digits: int) -> str:
+        """The value as shown; an en dash where there is none; `(n=…)` where it has fewer seeds than its row."""
         if isinstance(self.value, Estimate):
-            return self.value.format(digits, plus_minus)
+            return self.value.format(digits) + (f" (n={self.value.n})" if self.fewer else "")
         return "–" if self.value is None else str(self.value)
+
+    @property
+    def fewer(self) -> bool:
+        """Whether the estimate has fewer seeds than its row."""
+        return isinstance(self.value, Estimate) and self.of is not None and self.value.n < self.of
 
 
 @dataclass(frozen=True)
@@ -92,8 +98,9 @@ def _values(cell: Cell, estimated: bool) -> list[Any]:
 
 def _latex(cell: Cell, digits: int) -> str:
     if isinstance(cell.value, Estimate):
-        numbers = cell.text(digits, r"\pm").replace("−", "-")
-        return rf"$\mathbf{{{numbers}}}$" if cell.bold else f"${numbers}$"
+        numbers = cell.value.format(digits, r"\pm").replace("−", "-")
+        fewer = f" ($n={cell.value.n}$)" if cell.fewer else ""
+        return (rf"$\mathbf{{{numbers}}}$" if cell.bold else f"${numbers}$") + fewer
     text = cell.text(digits).replace("–", "--")
     for special in "&%_#":
         text = text.replace(special, "\\" + special)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def mean_interval(values: Iterable[float], level: float = 0.95) -> Estimate | No
         return None
     if n == 1:
         return Estimate(float(array[0]), None, 1)
-    half = stats.t.ppf((1 + level) / 2, n - 1) * array.std(ddof=1) / math.sqrt(n)
+    half = stdtrit(n - 1, (1 + level) / 2) * array.std(ddof=1) / math.sqrt(n)
     return Estimate(float(array.mean()), float(half), n)
 
 

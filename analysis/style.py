@@ -1,13 +1,15 @@
 """The house style: one look for one construction everywhere, editable text in vector files, labels with units."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from analysis.queries import Tables
 
@@ -82,22 +84,35 @@ def looks(tables: Tables) -> dict[str, Look]:
     return chosen
 
 
-def panels(rows: int, columns: int, width: float = 4.6, height: float = 3.3) -> tuple[Figure, list[list[Axes]]]:
+def panels(count: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """A figure without pyplot (so nothing global is left open) and its axes; sizes of one panel in inches."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
     figure = Figure(figsize=(width * columns, height * rows + 0.3))
-    return figure, figure.subplots(rows, columns, squeeze=False).tolist()
+    return figure, [figure.add_subplot(rows, columns, index + 1) for index in range(count)]
+
+
+def points_axis(axis: Axis, low: float, high: float) -> None:
+    """An axis of accuracy points: linear between -1 and 1, logarithmic beyond, so that 0.3 and 60 both read."""
+    side = axis.axis_name
+    axis.axes.set(**{f"{side}scale": "symlog", f"{side}lim": (low, high)})
+    axis.set_major_locator(FixedLocator([-100, -30, -10, -3, -1, -0.5, 0, 0.5, 1, 3, 10, 30, 100]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+    axis.set_minor_locator(NullLocator())
 
 
 def label(tables: Tables, column: str, words: str) -> str:
     """`words (unit)`, the unit from the column's metadata."""
     unit = tables.unit(column)
-    return f"{words} ({unit})" if unit else words
+    return f"{words} ({unit})" if unit not in ("", "1") else words
 
 
-def legend(figure: Figure, looks: Mapping[str, Look], *, points: bool) -> None:
-    """One line of names above all panels: markers for point clouds, lines otherwise."""
-    handles = []
+def legend(figure: Figure, looks: Mapping[str, Look], *, points: bool, more: Sequence[Line2D] = ()) -> None:
+    """Names above all panels: markers for point clouds, lines otherwise; then the handles `more`."""
+    handles: list[Line2D] = []
     for name, look in looks.items():
         marks = {"marker": look.marker, "ls": ""} if points else {"ls": look.dash}
         handles.append(Line2D([], [], color=look.colour, label=name, **marks))
-    figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), 6), handletextpad=0.5)
+    columns = max(int(figure.get_figwidth() / 1.05), 1)  # about an inch a name
+    spacing = {"handletextpad": 0.5, "columnspacing": 1.3, "handlelength": 1.6}
+    figure.legend(handles=[*handles, *more], loc="outside upper left", ncols=columns, **spacing)

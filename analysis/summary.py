@@ -44,8 +44,8 @@ def _table(tables: Tables, by_name: dict[str, Configuration]) -> str:
     columns += [column for column in main.METRICS if column.name in SHOWN]
     rows = []
     for name in enough:
-        found = main.estimates(tables, by_name[name])
-        rows.append([Cell(name), Cell(len(by_name[name].rows)), *(Cell(found[metric]) for metric in SHOWN)])
+        found, seeds = main.estimates(tables, by_name[name]), len(by_name[name].rows)
+        rows.append([Cell(name), Cell(seeds), *(Cell(found[metric], of=seeds) for metric in SHOWN)])
     fewer = [f"{name} ({len(by_name[name].rows)})" for name in style.order(by_name) if name not in enough]
     note = f"Fewer than {LEAST_SEEDS} seeds, not in the table: {', '.join(fewer)}." if fewer else ""
     if not enough:

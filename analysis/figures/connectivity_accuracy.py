@@ -1,24 +1,27 @@
 """Connectivity against ensemble accuracy of every search trial (Figure 3 of Lion et al. 2024)."""
 
+import contextlib
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
+from matplotlib.lines import Line2D
 
 from analysis import style
 from analysis.errors import Missing
 from analysis.queries import Configuration, Row, Setting, Tables, best_by_construction
 from analysis.registry import Drawn
-from analysis.statistics import mean_interval, pareto_front
+from analysis.statistics import mean_interval, pareto_front, signed
 
 TITLE = "Connectivity against accuracy"
 WHAT = (
     "Each point is one search trial: mean chord excess q̄ over pairs and paths (0 = perfectly connected) against the "
     "ensemble's accuracy. Ringed: trials (deep ensembles apart) that no other beats in both on validation; the step "
     "line is their front on the split shown. Dashed: accuracy of the deep ensemble, dotted: its members' mean, over "
-    "seeds. The x axis is linear between -1 and 1 point, logarithmic beyond. Trials below the frame are counted."
+    "seeds. An x axis that goes beyond -3 points is logarithmic there, linear between -1 and 1. Trials below the "
+    "frame are counted."
 )
-NEEDS = "python launch.py sweep STUDY"
+NEEDS = "python launch.py sweep {sweep}"
 
 
 def draw(tables: Tables) -> Drawn:
@@ -26,21 +29,21 @@ def draw(tables: Tables) -> Drawn:
     searched = [row for row in tables.rows if row["role"] == "search"]
     if not searched:
         raise Missing("no finished search trials")
-    settings = [setting for setting in tables.settings if any(_of(row) == setting for row in searched)]
+    settings = sorted({_of(row) for row in searched})
     best = best_by_construction(tables)
-    figure, axes = style.panels(1, len(settings), width=5.4, height=3.6)
+    figure, axes = style.panels(len(settings), columns=2, width=5.4, height=3.6)
     data: dict[str, Any] = {}
     keys: list[str] = []
-    for ax, setting in zip(axes[0], settings, strict=True):
-        rows = [row for row in searched if _of(row) == setting]
+    for ax, setting in zip(axes, settings, strict=True):
         deep = best[setting].get("deep")
-        shown = _panel(ax, tables, rows, deep)
+        shown = _panel(ax, tables, [row for row in searched if _of(row) == setting], deep)
         ax.set_title(" · ".join(setting))
         data["/".join(setting)] = shown
         keys += [*shown["key"], *(deep.keys if deep else [])]
-    shown_names = {row["construction"] for row in searched}
-    looks = {name: look for name, look in style.looks(tables).items() if name in shown_names}
-    style.legend(figure, looks, points=True)
+    names = {row["construction"] for row in searched}
+    looks = {name: look for name, look in style.looks(tables).items() if name in names}
+    ring = Line2D([], [], lw=1.1, c=style.GREY, marker="o", ms=8, mfc="none", label="front by validation")
+    style.legend(figure, looks, points=True, more=[ring])
     return Drawn(figure, list(dict.fromkeys(keys)), data)
 
 
@@ -56,18 +59,19 @@ def _panel(ax: Axes, tables: Tables, rows: list[Row], deep: Configuration | None
     xs, ys = [row[x_column] for row in rows], [row[y_column] for row in rows]
     lines = _deep_lines(ax, tables, deep)
     floor = _floor(ys, lines)
-    for row, x, y in zip(rows, xs, ys, strict=True):
-        look = style.looks(tables)[row["construction"]]
-        if y >= floor:
-            ax.scatter(x, y, s=26, c=look.colour, marker=look.marker, alpha=0.65, lw=0.4, ec="white", zorder=3)
-    front = _front(tables, rows)
+    names = [row["construction"] for row in rows]
+    for name, look in style.looks(tables).items():
+        at = [i for i, other in enumerate(names) if other == name and ys[i] >= floor]
+        marks = {"s": 30, "c": look.colour, "marker": look.marker, "alpha": 0.65, "lw": 0.4, "ec": "white"}
+        ax.scatter([xs[i] for i in at], [ys[i] for i in at], zorder=3, **marks)
+    front = [i for i in _front(tables, rows) if ys[i] >= floor]
     ax.scatter([xs[i] for i in front], [ys[i] for i in front], s=62, fc="none", ec=style.GREY, lw=0.9, zorder=4)
     step = [front[i] for i in pareto_front([(xs[i], ys[i]) for i in front])]
     ax.step([xs[i] for i in step], [ys[i] for i in step], where="pre", c=style.GREY, lw=1.1, zorder=2)
-    _axes(ax, xs, ys, floor, lines)
+    _x_axis(ax, xs)
+    _y_axis(ax, ys, floor, lines)
     ax.set_xlabel(style.label(tables, x_column, rf"{tables.split} connectivity $\bar{{q}}$"))
     ax.set_ylabel(style.label(tables, y_column, f"{tables.split} accuracy of the ensemble"))
-    names = [row["construction"] for row in rows]
     key = [row["key"] for row in rows]
     points = {"key": key, "construction": names, x_column: xs, y_column: ys}
     return points | {"front": [key[i] for i in step], "deep": lines}
@@ -85,46 +89,44 @@ def _front(tables: Tables, rows: list[Row]) -> list[int]:
 
 
 def _deep_lines(ax: Axes, tables: Tables, deep: Configuration | None) -> dict[str, float]:
-    """Horizontal lines of the deep ensemble and its members, named at the right edge."""
-    if deep is None:
-        return {}
+    """Horizontal lines of the deep ensemble and its members, named at the right edge; the means by metric."""
     found = {}
-    for metric in ("accuracy", "member_mean_accuracy", "q_bar"):
-        estimate = mean_interval(deep.by_seed(tables.column(metric, deep.rows)).values())
-        if estimate:
-            found[metric] = estimate.mean
-    for metric, dash in (("accuracy", (0, (5, 3))), ("member_mean_accuracy", (0, (1, 2)))):
-        ax.axhline(found[metric], color=style.KNOWN["deep"].colour, ls=dash, lw=1.2, zorder=1)
-    q_bar = rf", $\bar{{q}}$ = {found['q_bar']:.1f}" if "q_bar" in found else ""
-    texts = {"accuracy": f"deep ensemble\n{found['accuracy']:.1f}{q_bar}", "member_mean_accuracy": "its mean member\n"}
-    texts["member_mean_accuracy"] += f"{found['member_mean_accuracy']:.1f}"
-    for metric, text in texts.items():
-        above = metric == "accuracy"
-        where = {"xytext": (4, 0), "textcoords": "offset points", "xycoords": ax.get_yaxis_transform()}
-        ax.annotate(text, (1, found[metric]), va="bottom" if above else "top", fontsize=7.5, **where)
+    for metric in ("accuracy", "member_mean_accuracy", "q_bar") if deep else ():
+        with contextlib.suppress(Missing):
+            found[metric] = mean_interval(deep.by_seed(tables.column(metric, deep.rows)).values()).mean
+    q_bar = rf", $\bar{{q}}$ = {signed(found['q_bar'], 1)}" if "q_bar" in found else ""
+    lines = [("accuracy", (0, (5, 3)), "deep ensemble", q_bar, "bottom")]
+    lines += [("member_mean_accuracy", (0, (1, 2)), "its mean member", "", "top")]
+    where = {"xytext": (4, 0), "textcoords": "offset points", "xycoords": ax.get_yaxis_transform(), "fontsize": 7.5}
+    for metric, dash, name, more, side in lines:
+        if metric in found:
+            ax.axhline(found[metric], color=style.KNOWN["deep"].colour, ls=dash, lw=1.2, zorder=1)
+            ax.annotate(f"{name}\n{found[metric]:.1f} %{more}", (1, found[metric]), va=side, **where)
     return found
 
 
 def _floor(ys: list[float], lines: dict[str, float]) -> float:
-    """Lowest accuracy drawn: failed trials must not flatten the others into one line."""
-    ordered = sorted(ys)
-    middle, top = ordered[len(ys) // 2], ordered[-1]
-    reach = max(4 * (top - middle), 3.0)
-    return min([max(ordered[0], middle - reach), *(value for name, value in lines.items() if name != "q_bar")])
+    """Lowest accuracy drawn: failed trials (Tukey's far outliers) must not flatten the others into one line."""
+    low, high = np.percentile(ys, [25, 75])
+    kept = [y for y in ys if y >= low - 3 * max(high - low, 0.5)]
+    return min([*kept, *(value for name, value in lines.items() if name != "q_bar")])
 
 
-def _axes(ax: Axes, xs: list[float], ys: list[float], floor: float, lines: dict[str, float]) -> None:
-    ax.set_xscale("symlog", linthresh=1.0, linscale=1.0)
-    ax.set_xlim(min(xs) * 1.25 if min(xs) < -1 else -1.2, max(0.5, max(xs) * 1.25 + 0.1))
-    ticks = [-100, -30, -10, -3, -1, 0, 1, 3, 10]
-    left, right = ax.get_xlim()
-    shown = [tick for tick in ticks if left <= tick <= right]
-    ax.set_xticks(shown, [str(tick).replace("-", "−") for tick in shown])
-    ax.xaxis.set_minor_locator(NullLocator())
+def _x_axis(ax: Axes, xs: list[float]) -> None:
+    left, right = min(*xs, -0.5), max(*xs, 0.0)
+    if left < -3 or right > 3:
+        style.points_axis(ax.xaxis, left * 1.25, max(right * 1.25, 0.3))
+    else:
+        pad = 0.05 * (right - left)
+        ax.set_xlim(left - pad, right + pad)
+    ax.axvline(0, color=style.GREY, lw=0.6, zorder=1)
+
+
+def _y_axis(ax: Axes, ys: list[float], floor: float, lines: dict[str, float]) -> None:
     top = max([*ys, *(value for name, value in lines.items() if name != "q_bar")])
-    pad = 0.06 * max(top - floor, 1.0)
-    ax.set_ylim(floor - pad, top + pad)
+    pad = 0.07 * max(top - floor, 1.0)
+    ax.set_ylim(floor - 1.5 * pad, top + pad)
     hidden = sum(y < floor for y in ys)
     if hidden:
-        words = f"{hidden} trial{'s' if hidden > 1 else ''} below, down to {min(ys):.0f}"
-        ax.annotate(words, (0.02, 0.02), xycoords="axes fraction", fontsize=7.5, color=style.GREY)
+        words = f"{hidden} trial{'s' if hidden > 1 else ''} below the frame, down to {min(ys):.0f} %"
+        ax.annotate(words, (0.01, 0.015), xycoords="axes fraction", fontsize=7.5, color=style.GREY)

@@ -1,15 +1,16 @@
 """Linear mode connectivity: accuracy along the paths between members (Figure 2 of Lion et al. 2024)."""
 
+import contextlib
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
 
 from analysis import style
 from analysis.errors import Missing
-from analysis.queries import POLICIES, Tables, best_by_construction
+from analysis.queries import POLICIES, Setting, Tables, best_by_construction
 from analysis.registry import Drawn
 
 TITLE = "Accuracy along linear paths"
@@ -19,60 +20,63 @@ WHAT = (
     "point and logarithmic beyond. BatchNorm statistics re-estimated (policy reset) where the model has any. The "
     "direction i to j of a pair is arbitrary and not symmetrised (for snapshots, i is the earlier)."
 )
-NEEDS = "python launch.py sweep STUDY"
+NEEDS = "python launch.py sweep {sweep}"
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The α that every curve has, accuracy in % as [curves, α] (a curve a seed and pair), and the trials' keys."""
+
+    alphas: np.ndarray
+    accuracy: np.ndarray
+    keys: list[str]
 
 
 def draw(tables: Tables) -> Drawn:
     """One row of two panels a (dataset, model), one line a construction."""
-    best = best_by_construction(tables)
-    found: dict[Any, dict[str, tuple[Any, list[str]]]] = {}
-    for setting, by_name in best.items():
-        for name, configuration in by_name.items():
-            curves = _curves(tables, configuration.keys)
-            if curves:
-                found.setdefault(setting, {})[name] = (curves, configuration.keys)
+    found: dict[Setting, dict[str, Curves]] = {}
+    for setting, by_name in best_by_construction(tables).items():
+        for name in style.order(by_name):
+            with contextlib.suppress(Missing):
+                found.setdefault(setting, {})[name] = _curves(tables, by_name[name].keys)
+    found = {setting: lines for setting, lines in found.items() if lines}
     if not found:
         raise Missing(f"no path was evaluated on the {tables.split} split with policy {' or '.join(POLICIES)}")
-    figure, axes = style.panels(len(found), 2, width=4.1, height=2.9)
+    figure, axes = style.panels(2 * len(found), columns=2, width=4.1, height=2.9)
     looks = style.looks(tables)
     data: dict[str, Any] = {}
-    keys: list[str] = []
-    for (left, right), (setting, lines) in zip(axes, found.items(), strict=True):
-        for name in style.order(lines):
-            (alphas, accuracy), used = lines[name]
-            shown = _band(left, alphas, accuracy, looks[name])
-            chord = (1 - alphas) * accuracy[:, :1] + alphas * accuracy[:, -1:]
-            excess = _band(right, alphas, accuracy - chord, looks[name])
-            data.setdefault("/".join(setting), {})[name] = {
-                **{"alpha": alphas.tolist(), "curves": len(accuracy), "seeds": len(used)},
-                **{f"accuracy_{k}": v for k, v in shown.items()},
-                **{f"q_pair_{k}": v for k, v in excess.items()},
-            }
-            keys += used
+    for left, right, (setting, lines) in zip(axes[::2], axes[1::2], found.items(), strict=True):
+        drawn = {name: _lines(left, right, curves, looks[name]) for name, curves in lines.items()}
+        data["/".join(setting)] = drawn
         _axes(left, right, " · ".join(setting), tables.split)
-    drawn = {name for lines in found.values() for name in lines}
-    style.legend(figure, {name: look for name, look in looks.items() if name in drawn}, points=False)
-    return Drawn(figure, keys, data)
+    names = {name for lines in found.values() for name in lines}
+    style.legend(figure, {name: look for name, look in looks.items() if name in names}, points=False)
+    return Drawn(figure, [key for lines in found.values() for curves in lines.values() for key in curves.keys], data)
 
 
-def _curves(tables: Tables, keys: list[str]) -> tuple[np.ndarray, np.ndarray] | None:
-    """The α that every curve has, and accuracy in % as [curves, α], a curve a seed and pair; None without paths."""
-    try:
-        points = tables.load("paths", keys).to_pylist()
-    except Missing:
-        return None
-    points = [point for point in points if point["split"] == tables.split]
+def _curves(tables: Tables, keys: list[str]) -> Curves:
+    """The paths of these trials on the reported split; raises Missing without any that reach from end to end."""
+    points = [point for point in tables.load("paths", keys).to_pylist() if point["split"] == tables.split]
     policy = next((name for name in POLICIES if any(point["policy"] == name for point in points)), None)
     curves: dict[Any, dict[float, float]] = defaultdict(dict)
     for point in points:
         if point["policy"] == policy and point["accuracy"] is not None:
             curves[point["key"], point["i"], point["j"]][round(point["alpha"], 9)] = point["accuracy"]
-    if not curves:
-        return None
-    alphas = sorted(set.intersection(*(set(curve) for curve in curves.values())))
-    if alphas[:1] != [0.0] or alphas[-1] != 1.0:
-        raise Missing(f"the paths of {', '.join(keys)} lack an end (α = 0 or 1)")
-    return np.array(alphas), np.array([[curve[alpha] for alpha in alphas] for curve in curves.values()])
+    alphas = sorted(set.intersection(*(set(curve) for curve in curves.values()))) if curves else []
+    if alphas[:1] != [0.0] or alphas[-1:] != [1.0]:
+        raise Missing("no path from end to end")
+    accuracy = np.array([[curve[alpha] for alpha in alphas] for curve in curves.values()])
+    return Curves(np.array(alphas), accuracy, sorted({key for key, _, _ in curves}))
+
+
+def _lines(left: Axes, right: Axes, curves: Curves, look: style.Look) -> dict[str, Any]:
+    """Draws one construction in both panels; the values drawn."""
+    alphas, accuracy = curves.alphas, curves.accuracy
+    chord = (1 - alphas) * accuracy[:, :1] + alphas * accuracy[:, -1:]
+    drawn: dict[str, Any] = {"seeds": len(curves.keys), "curves": len(accuracy), "alpha": alphas.tolist()}
+    for ax, name, values in ((left, "accuracy", accuracy), (right, "q_pair", accuracy - chord)):
+        drawn |= {f"{name}_{what}": shown for what, shown in _band(ax, alphas, values, look).items()}
+    return drawn
 
 
 def _band(ax: Axes, alphas: np.ndarray, curves: np.ndarray, look: style.Look) -> dict[str, list[float]]:
@@ -87,12 +91,8 @@ def _axes(left: Axes, right: Axes, title: str, split: str) -> None:
     left.set_ylabel(f"{split} accuracy (%)")
     right.set_title("minus the chord")
     right.set_ylabel(r"$q_{pair}$ (points)")
-    right.set_yscale("symlog", linthresh=1.0, linscale=1.0)
-    low, high = right.get_ylim()
-    right.set_ylim(min(low, -1.2), max(high, 1.2))
-    shown = [tick for tick in (-100, -30, -10, -3, -1, 0, 1, 3, 10) if min(low, -1.2) <= tick <= max(high, 1.2)]
-    right.set_yticks(shown, [str(tick).replace("-", "−") for tick in shown])
-    right.yaxis.set_minor_locator(NullLocator())
+    drawn = right.dataLim
+    style.points_axis(right.yaxis, min(1.3 * drawn.ymin, -1.2), max(1.3 * drawn.ymax, 0.8))
     for ax in (left, right):
         ax.set_xlim(0, 1)
         ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])

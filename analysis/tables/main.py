@@ -12,7 +12,7 @@ WHAT = (
     "mean ± half of the 95 % Student-t interval over seeds on the reported split. Bold: the best mean among connected "
     "configurations (worst validation barrier of every seed below 2 points); bold says nothing about significance."
 )
-NEEDS = "python launch.py sweep STUDY"
+NEEDS = "python launch.py sweep {sweep}"
 
 METRICS = [
     Column("accuracy", "accuracy (%)", r"accuracy (\%)"),
@@ -55,12 +55,14 @@ def _block(tables: Tables, by_name: dict[str, Configuration]) -> list[list[Cell]
     for name, row in rows.items():
         configuration = by_name[name]
         cells = [Cell(configuration.dataset), Cell(configuration.model), Cell(name), Cell(len(configuration.rows))]
-        block.append(cells + [Cell(row[c.name], name == _winner(rows, rivals, c.name)) for c in METRICS])
+        seeds = len(configuration.rows)
+        block.append(cells + [Cell(row[c.name], name in _winners(rows, rivals, c.name), seeds) for c in METRICS])
     return block
 
 
-def _winner(rows: dict[str, dict[str, Estimate | None]], rivals: list[str], metric: str) -> str | None:
+def _winners(rows: dict[str, dict[str, Estimate | None]], rivals: list[str], metric: str) -> list[str]:
     means = {name: estimate.mean for name in rivals if (estimate := rows[name][metric]) is not None}
     if metric not in LARGER_IS_BETTER or not means:
-        return None
-    return (max if LARGER_IS_BETTER[metric] else min)(means, key=lambda name: means[name])
+        return []
+    best = (max if LARGER_IS_BETTER[metric] else min)(means.values())
+    return [name for name, mean in means.items() if mean == best]

@@ -11,8 +11,8 @@ UNITS = {
     **dict.fromkeys(["accuracy", "member_mean_accuracy", "member_best_accuracy", "member_worst_accuracy"], "%"),
     **dict.fromkeys(["nll", "member_mean_nll", "jensen_gap", "loss", "train_loss"], "nats"),
     **dict.fromkeys(["ece", "disagreement"], "%"),
-    **dict.fromkeys(["q_bar_reset", "q_min_reset", "q_bar_interp", "q_min_interp"], "points"),
-    **dict.fromkeys(["barrier_reset", "barrier_interp"], "points"),
+    **dict.fromkeys(["q_bar_reset", "q_min_reset", "q_bar_interp", "q_min_interp"], "accuracy points"),
+    **dict.fromkeys(["barrier_reset", "barrier_interp"], "accuracy points"),
     "seconds": "s",
 }
 # Accuracy of the ensemble and its members (%), NLL (nats), mean chord excess (points): roughly digits at 300 images.
@@ -84,7 +84,7 @@ def sweep(
 ) -> Path:
     """A whole sweep: so many search trials and so many seeds of one replicated configuration per construction."""
     rng = np.random.default_rng(7)
-    start = "".join(str(value)[:3] for value in columns.values())
+    start = "".join(f"{value}-" for value in columns.values())
     for construction, count in searched.items():
         for index in range(count):
             key, beta = f"{start}s-{construction}-{index:03}", float(10 ** rng.uniform(-3, 1))
