@@ -1,0 +1,221 @@
+"""The command line: run studies, ask for the best tradeoffs, look at the tracking store."""
+
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from basin.errors import UsageError
+from basin.place import Machine
+from basin.spec import describe, replace_known
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+out = Console(highlight=False, soft_wrap=True)
+
+Name = Annotated[str, typer.Argument(help="Name of a sweep.")]
+Storage = Annotated[Path, typer.Option(help="Folder of sweeps, their shared runs and the embedded MLflow store.")]
+Uri = Annotated[str | None, typer.Option(help="MLflow tracking store. Default: SQLite in the storage folder.")]
+RESULTS = Path("results")
+
+
+class Format(StrEnum):
+    """How an answer is printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+class Split(StrEnum):
+    """Whose numbers are shown; the choice is always made on validation."""
+
+    val = "val"
+    test = "test"
+
+
+@app.command()
+def studies() -> None:
+    """List the studies and what each searches.
+
+    Example: python launch.py studies
+    """
+    from sweeps.studies import STUDIES, build
+
+    table = Table("study", "trials", "dataset", "model", "searched", "what it is")
+    for name, function in sorted(STUDIES.items()):
+        study = build(name, None)
+        flat = study.base.flat()
+        searched = ", ".join(study.space.searched)
+        doc = (function.__doc__ or "").partition("\n")[0]
+        table.add_row(name, str(study.trials), str(flat["dataset"]), str(flat["model"]), searched, doc)
+    out.print(table)
+
+
+@app.command()
+def sweep(
+    study: Annotated[str, typer.Argument(help="One of `launch.py studies`.")],
+    trials: Annotated[int | None, typer.Option(min=1, help="Configurations to search; more extends.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="field=value, as often as needed.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder or archive of the dataset.")] = None,
+    storage: Storage = RESULTS,
+    tracking_uri: Uri = None,
+    address: Annotated[str, typer.Option(help="Ray cluster: local, auto, or ray://host:10001.")] = "local",
+    name: Annotated[str | None, typer.Option(help="Name of the sweep. Default: the study's.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="First seed of the trials, and the sampler's.")] = 0,
+    sampler: Annotated[str | None, typer.Option(help="tpe, nsga2 or random. Default: the study's.")] = None,
+    cpus_per_trial: Annotated[float, typer.Option(min=0)] = 1,
+    gpus_per_trial: Annotated[float, typer.Option(min=0)] = 0,
+    cache: Annotated[Path | None, typer.Option(help="Folder of decoded datasets. Default: ~/.cache.")] = None,
+) -> None:
+    """Run a study; the same command again continues it, and finished trials are not run again.
+
+    Example: python launch.py sweep quickstart --trials 40 --set epochs=20
+    """
+    from sweeps.board import Board
+    from sweeps.studies import build
+    from sweeps.sweep import Options
+    from sweeps.sweep import sweep as run_sweep
+
+    machine, changes = _machine(_settings(settings or []))
+    chosen = build(study, data).set(changes).sized(trials, sampler)
+    options = Options(
+        name=_folder_name(name or study),
+        storage=storage,
+        tracking_uri=tracking_uri,
+        address=address,
+        seed=seed,
+        data=data,
+        cache=cache,
+        machine=machine,
+        cpus_per_trial=cpus_per_trial,
+        gpus_per_trial=gpus_per_trial,
+    )
+    with Board(out) as board:
+        report = run_sweep(chosen, options, board)
+    done = len(report.store.keys())
+    out.print(f"sweep {report.store.name}: {report.ran} trials logged now, {done} finished in {report.store.folder}")
+    for error in report.errors:
+        out.print(f"a trial failed: {error}")
+    if report.errors:
+        out.print("run the same command again to try the failed trials once more")
+        raise typer.Exit(1)
+
+
+@app.command()
+def best(
+    name: Name,
+    x: Annotated[str, typer.Option(help="Connectivity, or any metric.")] = "q_bar_reset",
+    y: Annotated[str, typer.Option(help="Quality, or any metric.")] = "accuracy",
+    split: Annotated[Split, typer.Option(help="Whose numbers are shown; chosen is always on validation.")] = Split.val,
+    output: Annotated[Format, typer.Option("--format")] = Format.table,
+    storage: Storage = RESULTS,
+    tracking_uri: Uri = None,
+) -> None:
+    """Show the non-dominated trials, the best at given connectivity, and the deep ensemble, from MLflow.
+
+    Example: python launch.py best quickstart --split test --format json
+    """
+    from sweeps.best import as_json, finished
+    from sweeps.best import best as choose
+    from sweeps.show import as_csv, print_best
+    from sweeps.tracking import Tracker, default_uri
+
+    tracker = Tracker.existing(tracking_uri or default_uri(storage), name)
+    answer = choose(finished(tracker), x=x.removeprefix("val_"), y=y.removeprefix("val_"))
+    if output is Format.json:
+        print(json.dumps(as_json(answer), indent=1))
+    elif output is Format.csv:
+        print(as_csv(answer, split), end="")
+    else:
+        print_best(answer, split, out)
+
+
+@app.command()
+def ui(
+    name: Name,
+    storage: Storage = RESULTS,
+    tracking_uri: Uri = None,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    start: Annotated[bool, typer.Option(help="Start the server here instead of printing the command.")] = False,
+) -> None:
+    """Print or start the MLflow page of a sweep, on this machine only.
+
+    Example: python launch.py ui quickstart --start
+    """
+    from sweeps.tracking import Tracker, default_uri
+
+    uri = tracking_uri or default_uri(storage)
+    tracker = Tracker.existing(uri, name)
+    page = f"/#/experiments/{tracker.experiment}"
+    if uri.startswith("http"):
+        out.print(uri.rstrip("/") + page)
+        return
+    program = Path(sys.executable).parent / "mlflow"
+    command = [str(program), "server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
+    out.print(f"http://127.0.0.1:{port}{page}")
+    if not start:
+        out.print(" ".join(command))
+        return
+    os.execv(command[0], command)
+
+
+@app.command()
+def doctor(
+    storage: Storage = RESULTS,
+    tracking_uri: Uri = None,
+    address: Annotated[str, typer.Option(help="Ray cluster: local, auto, or ray://host:10001.")] = "local",
+) -> None:
+    """Check environment, Ray, GPU, storage and tracking, and say what to do.
+
+    Example: python launch.py doctor
+    """
+    from sweeps.doctor import check_all
+
+    table = Table("what", "state", "found, and what to do")
+    checks = check_all(storage, tracking_uri, address)
+    for check in checks:
+        table.add_row(check.what, "ok" if check.fine else "mend", check.words)
+    out.print(table)
+    if not all(check.fine for check in checks):
+        raise typer.Exit(2)
+
+
+def _settings(pairs: list[str]) -> dict[str, str]:
+    settings = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not separator or not name:
+            raise UsageError(f"--set {pair}: expected field=value, such as --set epochs=20")
+        settings[name] = value
+    return settings
+
+
+def _machine(settings: dict[str, str]) -> tuple[Machine, dict[str, str]]:
+    own = {field.name for field in describe(Machine)}
+    machine: Machine = replace_known(Machine(), {name: value for name, value in settings.items() if name in own})
+    return machine, {name: value for name, value in settings.items() if name not in own}
+
+
+def _folder_name(name: str) -> str:
+    if not name or name.startswith((".", "-")) or not all(c.isalnum() or c in "._-" for c in name) or name == "runs":
+        raise UsageError(f"--name {name}: expected letters, digits, '.', '_' and '-', and not 'runs'")
+    return name
+
+
+def main() -> None:
+    """Run a command; what the user can mend is one line and exit code 2."""
+    try:
+        app()
+    except UsageError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""The searcher: hands out trials that are owed, then asks Optuna for new ones, and tells it validation scores only.
+
+Not Ray's OptunaSearch, which leaves a trial with a missing or NaN objective running for ever, and tells a stopped
+trial as complete. The study lives in a journal file; what Tune keeps is disposable.
+"""
+
+import math
+from pathlib import Path
+from typing import Any, cast
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from ray.tune.search import Searcher
+
+from sweeps.space import sampler
+from sweeps.store import Store
+from sweeps.studies import Study
+
+TRIES = 100
+"""Configurations drawn in a row that were there already, before the space counts as exhausted."""
+
+
+class LedgerSearch(Searcher):
+    """Owed trials first, then the rest of an Optuna study's configurations; nothing that the store has already."""
+
+    def __init__(self, study: Study, store: Store, owed: list[dict[str, Any]], *, trials: int, seed: int) -> None:
+        super().__init__()
+        self._study, self._store, self._trials, self._seed = study, store, trials, seed
+        self._owed = list(owed)
+        self._optuna = open_study(store.folder / "optuna.journal", study, seed)
+        self._open: dict[str, int] = {}
+        self._orphans = self._reconcile()
+
+    @property
+    def left(self) -> int:
+        """Trials still to be handed out, at most."""
+        counted = [t for t in self._optuna.get_trials(deepcopy=False) if not t.user_attrs.get("duplicate")]
+        return len(self._owed) + len(self._orphans) + max(0, self._trials - len(counted))
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """The next trial's configuration; FINISHED when there is none."""
+        if self._owed:
+            return self._owed.pop(0)
+        if self._orphans:
+            number = self._orphans.pop(0)
+            self._open[trial_id] = number
+            return {"role": "search", "changes": self._optuna.trials[number].user_attrs["changes"]}
+        for _ in range(TRIES):
+            if not self.left:
+                break
+            asked = self._optuna.ask()
+            changes = {**self._study.space.draw(asked), "seed": self._seed}
+            key = self._study.trial(changes).key
+            known = {t.user_attrs.get("key") for t in self._optuna.get_trials(deepcopy=False)}
+            asked.set_user_attr("changes", changes)
+            if key in known:
+                asked.set_user_attr("duplicate", True)
+                self._optuna.tell(asked, state=TrialState.FAIL)
+                continue
+            asked.set_user_attr("key", key)
+            self._open[trial_id] = asked.number
+            return {"role": "search", "changes": changes}
+        return cast(None, Searcher.FINISHED)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tell Optuna how a trial of the study ended."""
+        number = self._open.pop(trial_id, None)
+        if number is not None:
+            self._tell(number, {} if error or result is None else result)
+
+    def _tell(self, number: int, result: dict[str, Any]) -> None:
+        values = [result.get(name) for name in self._study.objectives]
+        finite = [float(value) for value in values if value is not None and math.isfinite(value)]
+        if result.get("status") == "done" and len(finite) == len(values):
+            self._optuna.tell(number, finite)
+        else:
+            self._optuna.tell(number, state=TrialState.FAIL)
+
+    def _reconcile(self) -> list[int]:
+        """Bring the study in line with the store after a launcher was killed; return the numbers still to be run."""
+        orphans = []
+        for trial in self._optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            key = trial.user_attrs.get("key")
+            row = self._store.row(key) if key else None
+            if row:
+                self._tell(trial.number, row)
+            elif key:
+                orphans.append(trial.number)
+            else:
+                # Killed between asking and naming: drawn again from its number, it is the same configuration.
+                orphans.append(self._name(trial))
+        return orphans
+
+    def _name(self, frozen: optuna.trial.FrozenTrial) -> int:
+        trial = optuna.Trial(self._optuna, frozen._trial_id)
+        changes = {**self._study.space.draw(trial), "seed": self._seed}
+        trial.set_user_attr("changes", changes)
+        trial.set_user_attr("key", self._study.trial(changes).key)
+        return frozen.number
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the journal and the store are the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a sweep is continued by running it again."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def open_study(journal: Path, study: Study, seed: int) -> optuna.Study:
+    """The Optuna study in a journal file, made when first opened."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(journal))),
+        study_name=journal.parent.name,
+        sampler=sampler(study.sampler, seed),
+        directions=["maximize"] * len(study.objectives),
+        load_if_exists=True,
+    )

@@ -1,0 +1,90 @@
+"""The best tradeoffs as a table for people, and as CSV."""
+
+import csv
+import io
+from collections.abc import Sequence
+from statistics import mean
+
+from rich.console import Console
+from rich.table import Table
+
+from sweeps.best import Best, Run
+from sweeps.space import varying_names
+
+COLUMNS = ("accuracy", "member_mean_accuracy", "nll", "q_bar_reset")
+
+
+def print_best(answer: Best, split: str, console: Console) -> None:
+    """The front, the best at each floor of connectivity, and the reference."""
+    console.print(_front(answer, split))
+    corner = f"{answer.x} > {answer.corner[0]:g}, {answer.y} > {answer.corner[1]:g}"
+    console.print(f"hypervolume of the front on validation: {answer.hypervolume:.1f} (area above {corner})")
+    console.print(_floors(answer, split))
+
+
+def as_csv(answer: Best, split: str) -> str:
+    """The front and the reference, one line a trial."""
+    text = io.StringIO()
+    shown = _columns(answer)
+    names = varying_names([run.params for run in answer.front])
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["key", "role", "construction", *names, *(f"{split}_{name}" for name in shown)])
+    for run in [*answer.front, *answer.reference]:
+        values = [run.metrics[f"{split}_{name}"] for name in shown]
+        writer.writerow([run.key, run.role, run.construction, *(run.params.get(name, "") for name in names), *values])
+    return text.getvalue()
+
+
+def _columns(answer: Best) -> list[str]:
+    return list(dict.fromkeys([answer.x, answer.y, *COLUMNS]))
+
+
+def _front(answer: Best, split: str) -> Table:
+    title = f"Non-dominated trials by {answer.x} and {answer.y}, chosen on validation; numbers: {split}"
+    shown = _columns(answer)
+    names = varying_names([run.params for run in answer.front])
+    table = Table("trial", "construction", *names, title=title, title_justify="left")
+    for name in shown:
+        table.add_column(name, justify="right")
+    for run in answer.front:
+        hyperparameters = [_short(run.params.get(name, "")) for name in names]
+        table.add_row(run.key[:8], run.construction, *hyperparameters, *_numbers([run], shown, split))
+    if answer.reference:
+        table.add_section()
+        label = f"mean of {len(answer.reference)} seeds"
+        table.add_row(
+            label, answer.reference[0].construction, *("" for _ in names), *_numbers(answer.reference, shown, split)
+        )
+    return table
+
+
+def _floors(answer: Best, split: str) -> Table:
+    floors = list(next(iter(answer.floors.values()), {}))
+    table = Table(
+        "construction",
+        *(f"q_bar ≥ {floor:g}" for floor in floors),
+        title=f"Best {answer.y} at connectivity of at least, chosen on validation; numbers: {split}",
+        title_justify="left",
+    )
+    for construction, chosen in answer.floors.items():
+        table.add_row(construction, *(_cell(run, answer.y, split) for run in chosen.values()))
+    if answer.reference:
+        value = _numbers(answer.reference, [answer.y], split)[0]
+        table.add_row(f"{answer.reference[0].construction} (reference)", f"{value} at any", *("" for _ in floors[1:]))
+    return table
+
+
+def _cell(run: Run | None, y: str, split: str) -> str:
+    return f"{run.metrics[f'{split}_{y}']:.2f} ({run.key[:8]})" if run else "none"
+
+
+def _numbers(runs: Sequence[Run], names: Sequence[str], split: str) -> list[str]:
+    values = [mean(run.metrics[f"{split}_{name}"] for run in runs) for name in names]
+    return [f"{value:.3f}" if "nll" in name else f"{value:.2f}" for name, value in zip(names, values, strict=True)]
+
+
+def _short(text: str) -> str:
+    try:
+        return f"{float(text):.3g}"
+    except ValueError:
+        return text

@@ -1,0 +1,57 @@
+"""What trials share: single runs (trunks, teachers) are trained once, in parallel, before the trials that need them."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import ray
+
+from basin.place import Place
+from basin.trial import Trial, open_task
+from sweeps.studies import Changes, Study
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One network's training from scratch, as far as any trial needs it."""
+
+    trial: Trial
+    """Any trial with this recipe; its construction does not matter."""
+    member: int
+    step: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What the stage is: the recipe of the run and the member."""
+        return self.trial.recipe_key, self.member
+
+
+def plan(study: Study, seeds: Iterable[int], steps: int) -> list[Stage]:
+    """The stages of a study, for every seed the farthest of a run's `steps` that any trial can need."""
+    points: list[Changes] = [*study.references, *study.space.farthest()]
+    stages: dict[tuple[str, int], Stage] = {}
+    for seed in seeds:
+        for point in points:
+            trial = study.trial({**point, "seed": seed})
+            for member, step in trial.construction.needs(steps).items():
+                stage = Stage(trial, member, step)
+                if step and (stage.key not in stages or stages[stage.key].step < step):
+                    stages[stage.key] = stage
+    return list(stages.values())
+
+
+def make(stage: Stage, place: Place) -> None:
+    """Train a stage as far as it is not there yet."""
+    place.prepare()
+    open_task(stage.trial, place).runs.state(stage.member, stage.step)
+
+
+def make_all(
+    stages: list[Stage], place: Place, *, cpus: float, gpus: float, done: Callable[[], None] = lambda: None
+) -> None:
+    """Train the stages as Ray tasks with the resources of a trial; `done` is called after each."""
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=3)(make)
+    waiting = [task.remote(stage, place) for stage in stages]
+    while waiting:
+        ready, waiting = ray.wait(waiting)
+        ray.get(ready)
+        done()

@@ -1,0 +1,118 @@
+"""The ledger of a sweep: one Parquet file a trial and table, each there whole or not at all."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet
+from safetensors.torch import save
+
+from basin.errors import UsageError
+from basin.files import replace_atomically
+from basin.trial import Outcome, Trial
+from sweeps.schemas import SCHEMAS
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Store:
+    """The folder of one sweep."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The sweep's name."""
+        return self.folder.name
+
+    def path(self, table: str, key: str) -> Path:
+        """Where a trial's part of a table lies."""
+        return self.folder / "tables" / table / f"{key}.parquet"
+
+    def keys(self) -> list[str]:
+        """The finished trials."""
+        return sorted(path.stem for path in (self.folder / "tables" / "trials").glob("*.parquet"))
+
+    def row(self, key: str) -> Row | None:
+        """A trial's row; None if it has not finished, or its file is torn and so must be made again."""
+        try:
+            rows = pyarrow.parquet.read_table(self.path("trials", key)).to_pylist()
+        except (FileNotFoundError, pa.ArrowInvalid, OSError):
+            return None
+        return dict(rows[0])
+
+    def rows(self) -> list[Row]:
+        """Every finished trial's row."""
+        return [row for key in self.keys() if (row := self.row(key))]
+
+    def table(self, table: str, key: str) -> pa.Table:
+        """A trial's part of a table."""
+        return pyarrow.parquet.read_table(self.path(table, key))
+
+    def write(self, key: str, tables: Mapping[str, list[Row]]) -> None:
+        """All tables of a trial; the row that says it is done comes last."""
+        for name, schema in SCHEMAS.items():
+            table = pa.Table.from_pylist(tables[name], schema())
+            buffer = io.BytesIO()
+            pyarrow.parquet.write_table(table, buffer, compression="zstd")
+            _write(self.path(name, key), buffer.getvalue())
+
+    def write_weights(self, key: str, outcome: Outcome) -> None:
+        """The vertices of the ensemble, each tensor with a leading member axis."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in outcome.vertices.items()}
+        _write(self.folder / "weights" / f"{key}.safetensors", save(tensors, {"key": key}))
+
+
+def _write(path: Path, content: bytes) -> None:
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    replace_atomically(path, write)
+
+
+def tables_of(outcome: Outcome, **facts: Any) -> dict[str, list[Row]]:
+    """The rows of a finished trial; `facts` are the sweep's own columns."""
+    key = outcome.trial.key
+    row = {
+        **_identity(outcome.trial),
+        "status": "done",
+        **outcome.scores,
+        **asdict(outcome.meter),
+        "seconds": outcome.seconds,
+        **outcome.machine,
+        **facts,
+    }
+    history = [
+        {"key": key, "step": p.index, "passes": p.passes, "seconds": p.seconds, **p.scores} for p in outcome.history
+    ]
+    return {
+        "trials": [row],
+        "members": [{"key": key, **member} for member in outcome.members],
+        "history": history,
+        "paths": [{"key": key, **asdict(point)} for point in outcome.paths],
+    }
+
+
+def tables_of_diverged(trial: Trial, **facts: Any) -> dict[str, list[Row]]:
+    """The rows of a trial that has no result and will not have one."""
+    row = {**_identity(trial), "status": "diverged", **facts}
+    return {"trials": [row], "members": [], "history": [], "paths": []}
+
+
+def _identity(trial: Trial) -> Row:
+    return {"key": trial.key, **trial.flat(), "finished_at": datetime.now(UTC)}
+
+
+def open_store(storage: Path, name: str) -> Store:
+    """A sweep that exists; raises UsageError naming those that do."""
+    store = Store(storage / name)
+    if not store.folder.is_dir():
+        there = sorted(path.parent.name for path in storage.glob("*/sweep.json"))
+        raise UsageError(f"no sweep {name!r} in {storage}: expected one of {', '.join(there) or '(none yet)'}")
+    return store

@@ -1,0 +1,209 @@
+"""One sweep from start to end: stages, references, search, replicates; run again, it goes on where it stopped."""
+
+import fcntl
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Thread
+from typing import Any, Protocol
+
+from basin.errors import UsageError
+from basin.files import write_atomically
+from basin.place import Machine, Place
+from basin.spec import canonical
+from basin.trial import identify, open_data
+from sweeps.stages import Stage, make_all, plan
+from sweeps.store import Row, Store
+from sweeps.studies import Changes, Study
+from sweeps.tracking import Tracker, default_uri
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How and where a study is run."""
+
+    name: str
+    storage: Path
+    tracking_uri: str | None = None
+    address: str = "local"
+    seed: int = 0
+    data: Path | None = None
+    cache: Path | None = None
+    machine: Machine
+    cpus_per_trial: float = 1
+    gpus_per_trial: float = 0
+
+
+class Listener(Protocol):
+    """Who wants to know how the sweep is getting on."""
+
+    def phase(self, name: str, total: int) -> None:
+        """A phase with `total` parts begins."""
+
+    def advance(self, result: Row | None = None) -> None:
+        """One part is done; for a trial with its last report."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a sweep did."""
+
+    store: Store
+    ran: int
+    """Trials run by this launch."""
+    errors: list[str]
+    """First lines of the errors of trials that failed."""
+
+
+def sweep(study: Study, options: Options, listener: Listener) -> Report:
+    """Run what is left of a study; raises UsageError for what the user can mend."""
+    store = Store((options.storage / options.name).resolve())
+    place = _place(options)
+    study = replace(study, base=identify(study.base, place))
+    with _claimed(store, _definition(study, options.seed)), _tracking(options, store) as tracker:
+        errors = _run(study, options, store, place, listener)
+        listener.phase("tracking", 1)
+        ran = tracker().sync(store)
+        listener.advance()
+    if not store.keys():
+        raise UsageError("no trial finished: " + (errors[0] if errors else "the study has none"))
+    return Report(store, ran, errors)
+
+
+def _run(study: Study, options: Options, store: Store, place: Place, listener: Listener) -> list[str]:
+    from sweeps.search import LedgerSearch
+
+    seeds = [options.seed + index for index in range(study.seeds)]
+    references = [
+        {"role": "reference", "changes": {**changes, "seed": seed}} for seed in seeds for changes in study.references
+    ]
+    missing = _missing(study, store, references)
+    search = LedgerSearch(study, store, missing, trials=study.trials, seed=options.seed)
+    if not search.left and not _missing(study, store, replicates(study, store, seeds)):
+        return []
+    from sweeps.tuning import Pool
+
+    with Pool(study, store, place, options, listener) as pool:
+        data = open_data(study.base, place)
+        stages: list[Stage] = plan(study, seeds, study.base.training.steps(len(data.train)))
+        listener.phase("stages", len(stages))
+        make_all(
+            stages, place, cpus=options.cpus_per_trial, gpus=options.gpus_per_trial, done=lambda: listener.advance()
+        )
+        pool.fit("search", search, search.left)
+        owed = _missing(study, store, replicates(study, store, seeds))
+        if owed:
+            again = LedgerSearch(study, store, owed, trials=0, seed=options.seed)
+            pool.fit("replicates", again, len(owed))
+        return pool.errors
+
+
+def replicates(study: Study, store: Store, seeds: list[int]) -> list[dict[str, Any]]:
+    """For each searched construction the configuration that validation chose, on the other seeds.
+
+    Chosen is the best first objective among the trials with q_bar of at least the study's floor; if none has it,
+    the trial with the best q_bar.
+    """
+    accuracy, q_bar = study.objectives
+    rows = [row for row in store.rows() if row["role"] == "search" and row["status"] == "done"]
+    owed = []
+    for construction in study.space.constructions:
+        own = [row for row in rows if row["construction"] == construction]
+        if not own:
+            continue
+        connected = [row for row in own if row[q_bar] >= study.q_bar_floor]
+        best = max(connected, key=lambda row: (row[accuracy], row[q_bar], row["key"])) if connected else None
+        best = best or max(own, key=lambda row: (row[q_bar], row["key"]))
+        point: Changes = {
+            "construction": construction,
+            **{field.name: best[field.name] for field in study.space.fields(construction)},
+        }
+        owed += [{"role": "replicate", "changes": {**point, "seed": seed}} for seed in seeds if seed != best["seed"]]
+    return owed
+
+
+def _missing(study: Study, store: Store, configs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [config for config in configs if store.row(study.trial(config["changes"]).key) is None]
+
+
+def _place(options: Options) -> Place:
+    cache = {"cache": options.cache} if options.cache else {}
+    runs = (options.storage / "runs").resolve()
+    data = options.data.resolve() if options.data else None
+    return Place(machine=options.machine, data=data, runs=runs, **cache)
+
+
+def _definition(study: Study, seed: int) -> dict[str, object]:
+    return {
+        "base": study.base.flat(),
+        "constructions": list(study.space.constructions),
+        "searched": list(study.space.searched),
+        "fixed": dict(study.space.fixed),
+        "objectives": list(study.objectives),
+        "sampler": study.sampler,
+        "seed": seed,
+        "seeds": study.seeds,
+    }
+
+
+@contextmanager
+def _claimed(store: Store, definition: dict[str, object]) -> Iterator[None]:
+    """The sweep's folder, held by one launcher, for one definition of the study."""
+    try:
+        store.folder.mkdir(parents=True, exist_ok=True)
+        lock = (store.folder / ".lock").open("w")
+    except OSError as error:
+        raise UsageError(f"--storage {store.folder.parent}: expected a folder to write to: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(f"sweep {store.name!r} is being run by another launcher; wait, or give --name") from None
+        _compare(store, definition)
+        yield
+
+
+def _compare(store: Store, definition: dict[str, Any]) -> None:
+    file = store.folder / "sweep.json"
+    if not file.exists():
+        write_atomically(file, json.dumps(definition, indent=1))
+        return
+    known = json.loads(file.read_text())
+    for name, value in _entries(definition).items():
+        if _entries(known).get(name) != value:
+            raise UsageError(
+                f"sweep {store.name!r} has {name}={_entries(known).get(name)}, got {name}={value}: "
+                "give the same settings to go on, or another --name"
+            )
+
+
+def _entries(definition: dict[str, Any]) -> dict[str, str]:
+    entries = {**definition["base"], **{name: value for name, value in definition.items() if name != "base"}}
+    return {name: canonical({"": value})[4:-1] for name, value in entries.items()}
+
+
+@contextmanager
+def _tracking(options: Options, store: Store) -> Iterator[Callable[[], Tracker]]:
+    """The tracker: opened first, so that a wrong address is known before anything is trained."""
+    opened: list[Tracker | BaseException] = []
+
+    def open_tracker() -> None:
+        try:
+            opened.append(Tracker.open(options.tracking_uri or default_uri(options.storage), store))
+        except BaseException as error:
+            opened.append(error)
+
+    def ready() -> Tracker:
+        thread.join()
+        if isinstance(opened[0], BaseException):
+            raise opened[0]
+        return opened[0]
+
+    # MLflow takes seconds to import and to lay out its database: beside Ray's start, unless it may be unreachable.
+    thread = Thread(target=open_tracker, daemon=True)
+    thread.start()
+    if options.tracking_uri:
+        ready()
+    yield ready

@@ -1,0 +1,113 @@
+"""Ray and Tune: a cluster, and one Tuner a phase; what Tune writes is thrown away after it."""
+
+import logging
+import os
+import shutil
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+
+from basin.errors import UsageError
+from basin.place import Place
+from sweeps.provenance import provenance
+from sweeps.search import LedgerSearch
+from sweeps.store import Store
+from sweeps.studies import Study
+from sweeps.trainable import Worker, trainable
+
+if TYPE_CHECKING:
+    from sweeps.sweep import Listener, Options
+
+
+class Pool:
+    """A Ray cluster for the time of a sweep."""
+
+    def __init__(self, study: Study, store: Store, place: Place, options: "Options", listener: "Listener") -> None:
+        self._worker = Worker(study, store, place, provenance())
+        self._options = options
+        self._listener = listener
+        self.errors: list[str] = []
+        """First lines of what went wrong in trials."""
+
+    def __enter__(self) -> "Pool":
+        # Under `uv run` a hook would start every worker through uv; the environment is there already.
+        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+        os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        for name in ("ray", "ray.tune", "ray.air"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        address = self._options.address
+        local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local)
+        except (ConnectionError, ValueError, TimeoutError, RuntimeError) as error:
+            raise UsageError(
+                f"--address {address}: expected a Ray cluster that answers, got {str(error).splitlines()[0]}; "
+                "start one with `ray up` or `ray start --head`, or use --address local"
+            ) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        ray.shutdown()
+
+    @property
+    def concurrency(self) -> int:
+        """Trials that the cluster has room for at once."""
+        there, options = ray.cluster_resources(), self._options
+        slots = [int(there.get("CPU", 0) // options.cpus_per_trial)] if options.cpus_per_trial else []
+        slots += [int(there.get("GPU", 0) // options.gpus_per_trial)] if options.gpus_per_trial else []
+        if not slots or min(slots) < 1:
+            raise UsageError(
+                f"a trial asks for {options.cpus_per_trial:g} CPUs and {options.gpus_per_trial:g} GPUs, "
+                f"the cluster has {there.get('CPU', 0):g} and {there.get('GPU', 0):g}: ask for less"
+            )
+        return min(slots)
+
+    def fit(self, phase: str, search: LedgerSearch, count: int) -> None:
+        """Run what the searcher hands out."""
+        self._listener.phase(phase, count)
+        folder = self._worker.store.folder / "tune"
+        resources = {"cpu": self._options.cpus_per_trial, "gpu": self._options.gpus_per_trial}
+        tuner = tune.Tuner(
+            tune.with_resources(tune.with_parameters(trainable, worker=self._worker), resources),
+            tune_config=tune.TuneConfig(
+                search_alg=search, num_samples=count, max_concurrent_trials=self.concurrency, reuse_actors=True
+            ),
+            run_config=tune.RunConfig(
+                name=f"{phase}-{int(time.time())}",
+                storage_path=str(folder),
+                callbacks=[Announcer(self._listener)],
+                failure_config=tune.FailureConfig(max_failures=1),
+                verbose=0,
+            ),
+        )
+        results = tuner.fit()
+        failed = [str(error).strip().splitlines()[-1] for error in results.errors]
+        self.errors += failed
+        if not failed:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class Announcer(tune.Callback):
+    """Passes on what the driver sees."""
+
+    def __init__(self, listener: "Listener") -> None:
+        self._listener = listener
+
+    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """One trial is done."""
+        self._listener.advance({**trial.config, **(trial.last_result or {})})
+
+    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """One trial has failed."""
+        self._listener.advance()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
