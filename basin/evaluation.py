@@ -33,6 +33,8 @@ def reset(network: Network, params: Params, data: Data, count: int | None) -> Pa
     Running statistics are the cumulative average over one pass in a seeded order (momentum None, no batch dropped),
     as in stochastic weight averaging (Izmailov 2018, section 3.2). `count` limits the images; None takes all.
     """
+    if not network.batchnorms:
+        return params
     fresh = dict(params)
     for name in network.batchnorms:
         fresh[f"{name}.running_mean"] = torch.zeros_like(params[f"{name}.running_mean"])

@@ -34,7 +34,7 @@ class Network:
     def init(self, *seed: object) -> Params:
         """Freshly drawn weights: the same on every device, whatever was drawn before."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(*seed, "init"))
+            torch.default_generator.manual_seed(derive(*seed, "init"))  # not the GPU's, which would not be restored
             fresh = stack.of_module(self._build())
         return stack.to(fresh, self.device)
 

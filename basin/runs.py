@@ -109,6 +109,9 @@ def load(path: Path) -> State | None:
 
 
 def notes(path: Path) -> dict[str, str]:
-    """What was written beside a state."""
-    with safe_open(path, framework="pt") as file:
-        return dict(file.metadata() or {})
+    """What was written beside a state; nothing if the file is absent or torn."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (FileNotFoundError, SafetensorError):
+        return {}

@@ -65,11 +65,15 @@ class Task:
             if self.scratch and state.step < self.runs.steps:
                 runs.save(state, self.scratch / "state.safetensors", meter=json.dumps(asdict(self.meter)))
 
+    def saved_meter(self) -> Meter | None:
+        """What this trial had spent at its checkpoint; None without one."""
+        notes = runs.notes(self.scratch / "state.safetensors") if self.scratch else {}
+        return Meter(**json.loads(notes["meter"])) if "meter" in notes else None
+
     def _restore(self) -> State | None:
-        path = self.scratch and self.scratch / "state.safetensors"
-        state = runs.load(path) if path else None
-        if state is None or path is None:
+        saved = self.saved_meter()
+        state = runs.load(self.scratch / "state.safetensors") if self.scratch else None
+        if state is None or saved is None:
             return None
-        saved = Meter(**json.loads(runs.notes(path)["meter"]))
         self.meter.__dict__.update(saved.__dict__)
         return state.map(lambda tensor: tensor.to(self.network.device))

@@ -108,7 +108,7 @@ def overlay(trial: Trial, changes: Mapping[str, object]) -> Trial:
         if kind in left:
             old = getattr(trial, kind)
             new, fixed = registry.entry(str(left.pop(kind)))
-            shared = {f.name for f in describe(new)} - set(fixed)
+            shared = {f.name for f in describe(new)} - set(fixed) - set(left)
             sections[kind] = new(**fixed, **{name: value for name, value in changed(old).items() if name in shared})
     for section in SECTIONS:
         instance = sections.get(section, getattr(trial, section))
@@ -173,6 +173,7 @@ def identify(trial: Trial, place: Place) -> Trial:
 def open_task(trial: Trial, place: Place) -> Task:
     """Network, data and single runs of a trial, on its device."""
     data = open_data(trial, place)
+    trial = replace(trial, data_hash=data.hash)  # runs on two folders of images never share a name
     network = Network(trial.model, data.shape, data.classes, place.torch_device, trial.training.precision)
     runs = Runs(network, data, trial.training, trial.seed, place.runs / trial.recipe_key)
     return Task(network, data, runs, place.scratch)
@@ -186,14 +187,14 @@ def run(trial: Trial, place: Place) -> Iterator[Progress | Outcome]:
     began = time.perf_counter()
     place.prepare()
     task = open_task(trial, place)
-    journal = Journal.open(place.scratch)
+    journal = Journal.open(task)
     for ensemble in trial.construction.grow(task):
-        journal.count += 1
-        if journal.count % trial.evaluation.progress_every == 0:
-            yield journal.add(task, ensemble, time.perf_counter() - began)
+        journal.passes.append(task.meter.passes)
+        if len(journal.passes) % trial.evaluation.progress_every == 0:
+            yield journal.add(task, ensemble, trial.evaluation, began)
         journal.save()
-    if not journal.rows or journal.rows[-1].index != journal.count:
-        yield journal.add(task, ensemble, time.perf_counter() - began)
+    if not journal.rows or journal.rows[-1].index != len(journal.passes):
+        yield journal.add(task, ensemble, trial.evaluation, began)
     scores, members, points = measure(task, ensemble, trial.evaluation)
     seconds = time.perf_counter() - began
     yield Outcome(
@@ -206,21 +207,27 @@ class Journal:
     """What was recorded of a growing ensemble; kept beside its checkpoint so that both go on together."""
 
     path: Path | None
-    count: int = 0
-    """Ensembles yielded so far."""
+    passes: list[int] = field(default_factory=list)
+    """Spent at each ensemble yielded so far."""
     rows: list[Progress] = field(default_factory=list)
 
     @classmethod
-    def open(cls, scratch: Path | None) -> "Journal":
-        """The journal of a trial that was cut off, or a new one."""
-        if scratch is None or not (scratch / "state.safetensors").exists():
-            return cls(scratch and scratch / "journal.json")
-        saved = json.loads((scratch / "journal.json").read_text())
-        return cls(scratch / "journal.json", saved["count"], [Progress(**row) for row in saved["rows"]])
+    def open(cls, task: Task) -> "Journal":
+        """The journal of a trial that was cut off, or a new one.
 
-    def add(self, task: Task, ensemble: Ensemble, seconds: float) -> Progress:
+        It is written before the checkpoint: what it knows beyond that is dropped, for it will happen again.
+        """
+        path, saved = task.scratch and task.scratch / "journal.json", task.saved_meter()
+        if path is None or saved is None:
+            return cls(path)
+        written = json.loads(path.read_text())
+        passes = [spent for spent in written["passes"] if spent <= saved.passes]
+        return cls(path, passes, [Progress(**row) for row in written["rows"] if row["index"] <= len(passes)])
+
+    def add(self, task: Task, ensemble: Ensemble, evaluation: Evaluation, began: float) -> Progress:
         """Score the ensemble on validation and record it."""
-        progress = Progress(self.count, task.meter.passes, seconds, validate(task, ensemble))
+        scores = validate(task, ensemble, evaluation.bn_images)
+        progress = Progress(len(self.passes), task.meter.passes, time.perf_counter() - began, scores)
         self.rows.append(progress)
         return progress
 
@@ -228,14 +235,14 @@ class Journal:
         """Write the journal, before the checkpoint of the same moment is."""
         if self.path:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path, json.dumps({"count": self.count, "rows": [asdict(row) for row in self.rows]}))
+            write_atomically(self.path, json.dumps({"passes": self.passes, "rows": [asdict(row) for row in self.rows]}))
 
 
-def validate(task: Task, ensemble: Ensemble) -> dict[str, float]:
+def validate(task: Task, ensemble: Ensemble, bn_images: int | None = None) -> dict[str, float]:
     """Validation metrics, and the chord excess of the paths' midpoints."""
     members, data = ensemble.members(), task.data
     scores = score(predict(task.network, members, data.val, data), data.val.labels)
-    middles = paths(task.network, ensemble, data, splits={"val": data.val}, alphas=grid(3))
+    middles = paths(task.network, ensemble, data, splits={"val": data.val}, alphas=grid(3), bn_images=bn_images)
     named = connectivity(middles)
     return {f"val_{name}": value for name, value in scores.items()} | {
         name.replace("q_bar", "q_mid"): value for name, value in named.items() if "q_bar" in name

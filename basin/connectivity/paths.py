@@ -75,7 +75,7 @@ def grid(points: int) -> list[float]:
     """An odd number of α from 0 to 1, so that ½ is one of them."""
     if points < 3 or points % 2 == 0:
         raise ValueError(f"a grid needs an odd number of at least 3 points to hold 0, ½ and 1, got {points}")
-    return torch.linspace(0, 1, points, dtype=torch.float64).tolist()
+    return [point / (points - 1) for point in range(points)]
 
 
 def q_pair(alphas: Float[Tensor, " A"], scores: Float[Tensor, " A"]) -> Float[Tensor, " A"]:

@@ -21,9 +21,11 @@ from basin.stack import Stack
 from basin.task import Task
 from basin.training import DivergedError, State, Training, _backward, _Leaves, train
 
+FREE = Objective()
+
 
 def advance(
-    work: Task, state: State, until: int, objective: Objective = Objective(), members: list[int] | None = None
+    work: Task, state: State, until: int, objective: Objective = FREE, members: list[int] | None = None
 ) -> State:
     """The state after training to `until`."""
     *_, last = train(

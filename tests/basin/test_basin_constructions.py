@@ -1,0 +1,209 @@
+"""One contract for every registered construction, on every kind of network; then what each must be equal to."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import MODELS, copy, grown, same, spent, task, trial
+from torch.nn.functional import kl_div
+
+from basin import stack
+from basin.constructions import Construction, constructions
+from basin.ensemble import Ensemble, all_pairs
+from basin.spec import describe
+from basin.task import Task
+
+EPOCHS, STEPS = 3, 15
+
+
+def make(name: str, **fields: object) -> Construction:
+    """The construction with three members; `fields` it does not know are left out."""
+    cls, _ = constructions.entry(name)
+    wanted = {"members": 3} | fields
+    known = {field.name for field in describe(cls)}
+    return constructions.make(name, **{key: value for key, value in wanted.items() if key in known})
+
+
+def prepared(work: Task, construction: Construction) -> None:
+    """Train the single runs that the construction says it needs."""
+    for member, step in construction.needs(work.runs.steps).items():
+        work.runs.state(member, step)
+
+
+def snapshot(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in sorted(folder.rglob("*"))}
+
+
+def copies(work: Task, construction: Construction) -> list[Ensemble]:
+    """Every ensemble it grows, as it was when it was yielded."""
+    return [Ensemble(copy(e.vertices), e.coords.clone(), e.edges) for e in construction.grow(work)]
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("name", list(constructions))
+def test_contract(name: str, kind: str, tmp_path: Path, cache: Path) -> None:
+    work, construction = task(tmp_path, cache, **MODELS[kind]), make(name)
+    prepared(work, construction)
+    before = snapshot(tmp_path)
+    ensembles = copies(work, construction)
+    assert snapshot(tmp_path) == before, "single runs beyond `needs` were trained"
+    for ensemble in ensembles:
+        vertices = stack.size(ensemble.vertices)
+        assert ensemble.vertices.keys() == work.network.init(0).keys()
+        assert ensemble.coords.shape[1] == vertices
+        torch.testing.assert_close(
+            ensemble.coords.sum(dim=1), torch.ones(len(ensemble.coords), dtype=ensemble.coords.dtype)
+        )
+        assert all(0 <= i < j < vertices for i, j in ensemble.edges)
+        assert all(bool(tensor.isfinite().all()) for tensor in ensemble.vertices.values())
+    assert len(ensembles[-1].coords) == construction.members == 3
+    assert work.meter.passes > 0
+    again = task(tmp_path, cache, **MODELS[kind])
+    assert same(grown(again, make(name)).vertices, ensembles[-1].vertices), "not a function of the seed"
+    assert spent(again.meter) == spent(work.meter)
+
+
+@pytest.mark.parametrize("name", list(constructions))
+def test_what_is_needed_is_within_the_budget(name: str) -> None:
+    for t in (0.0, 0.1, 0.5, 1.0):
+        for steps in (1, 15, 1000):
+            assert all(0 <= step <= steps for step in make(name, t=t).needs(steps).values())
+
+
+@pytest.mark.parametrize("name", list(constructions))
+def test_members_differ(name: str, tmp_path: Path, cache: Path) -> None:
+    members = grown(task(tmp_path, cache), make(name, t=0.2)).members()
+    assert len({tuple(row.tolist()) for row in stack.flatten(members, ["1.0.weight"])}) == 3
+
+
+@pytest.mark.parametrize("name", ["constrained", "distilled"])
+@pytest.mark.parametrize(("t", "epochs"), [(0.0, 3), (0.1, 3), (1 / 3, 2), (0.5, 2), (0.9, 1), (1.0, 1)])
+def test_branches_yield_after_each_epoch(name: str, t: float, epochs: int, tmp_path: Path, cache: Path) -> None:
+    ensembles = copies(task(tmp_path, cache), make(name, t=t))
+    assert len(ensembles) == epochs
+    assert all(ensemble.edges == all_pairs(3) for ensemble in ensembles)
+    for first, second in zip(ensembles, ensembles[1:], strict=False):
+        assert not same(first.vertices, second.vertices)
+
+
+# What each one costs: K networks, T steps, tT of them in the trunk.
+
+
+@pytest.mark.parametrize("members", [1, 2, 4])
+def test_passes_of_the_deep_ensemble(members: int, tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache)
+    grown(work, make("deep", members=members))
+    assert spent(work.meter) == (members * STEPS, 0, 0)
+
+
+@pytest.mark.parametrize(("t", "trunk"), [(0.0, 0), (0.1, 2), (0.25, 4), (0.5, 8), (1.0, 15)])
+@pytest.mark.parametrize(("beta", "constraint", "extra"), [(0.0, "path", 0), (0.5, "path", 1), (0.5, "proximal", 0)])
+def test_passes_of_branches(
+    t: float, trunk: int, beta: float, constraint: str, extra: int, tmp_path: Path, cache: Path
+) -> None:
+    work = task(tmp_path, cache)
+    grown(work, make("constrained", t=t, beta=beta, constraint=constraint))
+    assert spent(work.meter) == (trunk + (3 + extra) * (STEPS - trunk), 0, 0)
+
+
+def test_passes_of_students(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache)
+    grown(work, make("distilled", t=0.5, beta=0.0))
+    assert spent(work.meter) == (8 + 3 * 7, 3 * STEPS, 3 * 7)
+    work = task(tmp_path, cache)
+    grown(work, make("distilled", t=0.5, beta=0.5))
+    # The mixed network sees the batch of one end: only the other end's teacher is asked anew.
+    assert spent(work.meter) == (8 + 4 * 7, 3 * STEPS, 4 * 7)
+
+
+def test_passes_do_not_depend_on_what_others_trained(tmp_path: Path, cache: Path) -> None:
+    first, second = task(tmp_path, cache), task(tmp_path, cache)
+    for work in (first, second):
+        grown(work, make("distilled"))
+    assert spent(first.meter) == spent(second.meter)
+
+
+# What each one must be equal to.
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("t", [0.0, 0.1, 0.5])
+def test_a_free_branch_with_the_trunk_s_data_is_the_trunk(kind: str, t: float, tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache, **MODELS[kind])
+    branches = grown(work, make("constrained", t=t, beta=0.0)).vertices
+    assert same(stack.row(branches, 0), stack.row(work.runs.state(0).thetas, 0))
+    assert not same(stack.row(branches, 1), stack.row(branches, 0))
+
+
+def test_with_t_one_there_is_one_network(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache)
+    branches = grown(work, make("constrained", t=1.0)).vertices
+    single = stack.row(work.runs.state(0).thetas, 0)
+    assert [same(row, single) for row in stack.rows(branches)] == [True] * 3
+
+
+@pytest.mark.parametrize("constraint", ["path", "proximal"])
+@pytest.mark.parametrize("kind", ["mlp", "batch"])
+def test_students_without_teachers_are_constrained(kind: str, constraint: str, tmp_path: Path, cache: Path) -> None:
+    settings = {"t": 0.2, "beta": 0.7, "constraint": constraint}
+    students = grown(task(tmp_path, cache, **MODELS[kind]), make("distilled", weight=0.0, **settings))
+    branches = grown(task(tmp_path, cache, **MODELS[kind]), make("constrained", **settings))
+    assert same(students.vertices, branches.vertices)
+
+
+def test_a_smaller_deep_ensemble_is_the_beginning_of_a_larger(tmp_path: Path, cache: Path) -> None:
+    two = grown(task(tmp_path / "a", cache), make("deep", members=2)).vertices
+    four = grown(task(tmp_path / "b", cache), make("deep", members=4)).vertices
+    assert same({name: tensor[:2] for name, tensor in four.items()}, two)
+
+
+def test_a_deep_ensemble_grows_by_its_members(tmp_path: Path, cache: Path) -> None:
+    ensembles = copies(task(tmp_path, cache), make("deep", members=3))
+    assert [len(ensemble.coords) for ensemble in ensembles] == [1, 2, 3]
+    assert same(stack.row(ensembles[2].vertices, 0), stack.row(ensembles[0].vertices, 0))
+
+
+@pytest.mark.parametrize("constraint", ["path", "proximal"])
+def test_the_constraint_pulls_the_branches_together(constraint: str, tmp_path: Path, cache: Path) -> None:
+    def spread(beta: float) -> float:
+        branches = grown(task(tmp_path, cache, lr=0.02), make("constrained", t=0.1, beta=beta, constraint=constraint))
+        return float((branches.vertices["1.0.weight"] - branches.vertices["1.0.weight"].mean(dim=0)).norm())
+
+    if constraint == "proximal":
+        assert spread(100.0) < 0.9 * spread(0.0)
+    else:
+        assert spread(1.0) != spread(0.0)
+
+
+def test_students_come_nearer_to_their_own_teachers(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache, epochs=8)
+    students = grown(work, make("distilled", t=0.1, beta=0.0, weight=1.0)).vertices
+    branches = grown(work, make("constrained", t=0.1, beta=0.0)).vertices
+    pixels = work.data.normalise(work.data.train.take(torch.arange(100))[0])
+
+    @torch.no_grad()
+    def distance(thetas: stack.Stack, k: int) -> float:
+        student, teacher = stack.row(thetas, k), stack.row(work.runs.state(k).thetas, 0)
+        logits, target = work.network(student, pixels), work.network(teacher, pixels).softmax(1)
+        return float(kl_div(logits.log_softmax(1), target, reduction="batchmean"))
+
+    # Branch 0 is its own teacher.
+    assert all(distance(students, k) < distance(branches, k) for k in (1, 2))
+
+
+def test_another_seed_is_another_ensemble(tmp_path: Path, cache: Path) -> None:
+    for name in constructions:
+        first = grown(task(tmp_path, cache), make(name)).vertices
+        second = grown(task(tmp_path, cache, seed=1), make(name)).vertices
+        assert not torch.equal(first["1.0.weight"], second["1.0.weight"])
+
+
+def test_fields_of_all_sections_have_different_names() -> None:
+    from basin.trial import REGISTRIES, SECTIONS
+
+    base = trial()
+    owners: dict[str, str] = {"seed": "trial", "data_hash": "trial"} | dict.fromkeys(REGISTRIES, "trial")
+    for section in SECTIONS:
+        classes = REGISTRIES[section].classes() if section in REGISTRIES else [type(getattr(base, section))]
+        for name in {field.name for cls in classes for field in describe(cls)}:
+            assert owners.setdefault(name, section) == section, name

@@ -1,0 +1,145 @@
+"""Single runs kept by content: exact wherever they are taken up, made again where they are torn."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny import MODELS, same, task
+
+from basin import runs, stack
+from basin.objective import Meter
+from basin.training import State, train
+
+
+def straight(folder: Path, cache: Path, until: int, member: int = 0, **changes: object) -> State:
+    """The state after training from scratch without a stop."""
+    work = task(folder, cache, **changes)
+    start = State(stack.stack([work.network.init(0, "member", member)]))
+    *_, state = train(
+        work.network,
+        work.data,
+        start,
+        training=work.runs.training,
+        seed=0,
+        members=[member],
+        until=until,
+        meter=Meter(),
+    )
+    return state
+
+
+def equal(first: State, second: State) -> bool:
+    slots = all(same(first.slots[slot], second.slots[slot]) for slot in first.slots)
+    return (
+        first.step == second.step
+        and same(first.thetas, second.thetas)
+        and slots
+        and first.slots.keys() == second.slots.keys()
+    )
+
+
+@pytest.mark.parametrize("kind", ["mlp", "batch"])
+@pytest.mark.parametrize("steps", [1, 7, 13, 24])
+def test_a_trunk_at_any_step_is_straight_training(kind: str, steps: int, tmp_path: Path, cache: Path) -> None:
+    changes = {"epochs": 5, **MODELS[kind]}
+    expected = straight(tmp_path / "none", cache, steps, **changes)
+    assert equal(task(tmp_path / "empty", cache, **changes).runs.state(0, steps), expected)
+    made = task(tmp_path / "made", cache, **changes).runs
+    made.state(0)
+    assert equal(made.state(0, steps), expected)
+
+
+def test_the_end_of_a_run_is_straight_training(tmp_path: Path, cache: Path) -> None:
+    for member in (0, 1):
+        expected = straight(tmp_path / "none", cache, 15, member)
+        assert equal(task(tmp_path, cache).runs.state(member), expected)
+        assert equal(task(tmp_path, cache).runs.state(member), expected)
+
+
+def test_a_trunk_at_zero_is_untrained(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache)
+    state = work.runs.state(0, 0)
+    assert (state.step, state.slots) == (0, {})
+    assert same(stack.row(state.thetas, 0), work.network.init(0, "member", 0))
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_member_0_is_kept_on_a_grid_others_at_the_end(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache, epochs=8)  # 40 steps
+    assert not work.runs.complete(0)
+    work.runs.state(0)
+    work.runs.state(1)
+    names = sorted(path.relative_to(tmp_path).parts[1:] for path in tmp_path.rglob("*.safetensors"))
+    zero = [("member-0", f"step-{step:07d}.safetensors") for step in range(2, 41, 2)]
+    assert names == [*zero, ("member-1", "step-0000040.safetensors")]
+    assert work.runs.complete(0)
+    assert work.runs.complete(1)
+    assert not work.runs.complete(2)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_a_torn_file_is_made_again(share: float, tmp_path: Path, cache: Path) -> None:
+    expected = task(tmp_path, cache).runs.state(1)
+    (path,) = tmp_path.rglob("*.safetensors")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    assert runs.load(path) is None
+    assert runs.notes(path) == {}
+    assert equal(task(tmp_path, cache).runs.state(1), expected)
+    assert path.stat().st_size == len(whole)
+    assert task(tmp_path, cache).runs.complete(1)
+
+
+def test_a_torn_trunk_goes_on_from_the_one_before(tmp_path: Path, cache: Path) -> None:
+    expected = task(tmp_path, cache).runs.state(0)
+    *_, before, last = sorted(tmp_path.rglob("*.safetensors"))
+    last.write_bytes(b"torn")
+    kept = before.stat().st_mtime_ns
+    assert equal(task(tmp_path, cache).runs.state(0), expected)
+    assert before.stat().st_mtime_ns == kept
+
+
+def test_an_absent_file_is_none(tmp_path: Path) -> None:
+    assert runs.load(tmp_path / "absent") is None
+    assert runs.notes(tmp_path / "absent") == {}
+
+
+def test_another_recipe_is_another_folder(tmp_path: Path, cache: Path) -> None:
+    changes: list[dict[str, object]] = [{}, {"lr": 0.2}, {"hidden": 9}, {"seed": 1}, {"train_size": 90}, {"epochs": 4}]
+    folders = {task(tmp_path, cache, **change).runs.folder for change in changes}
+    assert len(folders) == len(changes)
+    shared: list[dict[str, object]] = [{"construction": "distilled", "t": 0.3}, {"members": 5}, {"alphas": 5}]
+    assert {task(tmp_path, cache, **change).runs.folder for change in shared} <= folders
+
+
+def test_two_makers_at_once_are_harmless(root: Path, tmp_path: Path, cache: Path) -> None:
+    program = f"""
+import sys, torch
+sys.path[:0] = ["{root}", "{root}/tests/basin"]
+torch.set_num_threads(1)
+from pathlib import Path
+from tiny import task
+print("ready", flush=True)
+sys.stdin.readline()
+for member in range(4):
+    task(Path("{tmp_path}"), Path("{cache}")).runs.state(member)
+"""
+    expected = [task(tmp_path / "other", cache).runs.state(member) for member in range(4)]
+    makers = [
+        subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for maker in makers:
+        assert maker.stdout is not None
+        assert maker.stdout.readline() == "ready\n"
+    for maker in makers:
+        assert maker.stdin is not None
+        maker.stdin.write("\n")
+        maker.stdin.flush()
+    assert [maker.communicate()[0] for maker in makers] == ["", ""]
+    assert [maker.returncode for maker in makers] == [0, 0]
+    found = task(tmp_path, cache).runs
+    assert all(found.complete(member) for member in range(4))
+    assert all(equal(found.state(member), expected[member]) for member in range(4))
+    assert not [path for path in tmp_path.rglob(".*") if path.is_file()], "temporary files were left"
