@@ -1,5 +1,6 @@
 """One contract for every registered construction, on every kind of network; then what each must be equal to."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ def test_branches_yield_after_each_epoch(name: str, t: float, epochs: int, tmp_p
     ensembles = copies(task(tmp_path, cache), make(name, t=t))
     assert len(ensembles) == epochs
     assert all(ensemble.edges == all_pairs(3) for ensemble in ensembles)
-    for first, second in zip(ensembles, ensembles[1:], strict=False):
+    for first, second in pairwise(ensembles):
         assert not same(first.vertices, second.vertices)
 
 

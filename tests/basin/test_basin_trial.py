@@ -1,0 +1,402 @@
+"""A trial's name, its changes by name, and its run: the same whenever and however often it was cut off."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import MODELS, place, same, trial
+
+from basin.constructions.constrained import Constrained
+from basin.constructions.deep import Deep
+from basin.constructions.distilled import Distilled
+from basin.data import Split
+from basin.data.digits import Digits
+from basin.data.imagefolder import ImageFolder
+from basin.errors import UsageError
+from basin.models.mlp import MLP
+from basin.models.resnet import ResNet
+from basin.place import Machine, Place
+from basin.spec import replace_known
+from basin.training import Training
+from basin.trial import Evaluation, Outcome, Progress, Trial, identify, open_task, overlay, run
+
+DEFAULT = Trial(dataset=Digits(), model=MLP(), construction=Deep())
+
+# The name.
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({}, "fa1f59ff8eb5a28a"),
+        ({"model": "resnet20", "construction": "distilled", "beta": 0.3, "t": 0.25, "seed": 3}, "b771186bd5187a2b"),
+        ({"construction": "constrained", "lr": 0.05, "epochs": 10, "val_size": 100, "alphas": 25}, "45626be9a75c5168"),
+    ],
+)
+def test_keys_are_pinned(changes: dict[str, object], key: str) -> None:
+    # Every stored result, checkpoint and MLflow run bears this name: a change here orphans them all.
+    assert overlay(DEFAULT, changes).key == key
+
+
+def test_defaults_given_are_defaults_left_out() -> None:
+    given = Trial(
+        seed=0,
+        evaluation=Evaluation(alphas=11, bn_images=None, progress_every=5),
+        construction=Deep(members=4),
+        training=Training(epochs=40, batch_size=50, lr=0.1, momentum=0.9),
+        model=MLP(hidden=64, layers=2),
+        split=Split(augment="default", split_seed=0),
+        dataset=Digits(),
+    )
+    assert given.key == DEFAULT.key
+    assert overlay(DEFAULT, {name: value for name, value in DEFAULT.flat().items() if name != "data_hash"}) == DEFAULT
+
+
+def test_equal_numbers_have_one_name() -> None:
+    texts = overlay(DEFAULT, {"lr": "1e-1", "epochs": "4e1", "weight_decay": "0.0005", "bn_images": "none"})
+    assert texts.key == DEFAULT.key
+    assert overlay(DEFAULT, {"lr": 1}).key == overlay(DEFAULT, {"lr": 1.0}).key
+
+
+def test_the_order_of_changes_does_not_matter() -> None:
+    changes = {"construction": "distilled", "beta": 0.5, "model": "resnet8", "width": 0.25, "seed": 2, "t": 0.3}
+    backwards = dict(reversed(list(changes.items())))
+    assert overlay(DEFAULT, changes) == overlay(DEFAULT, backwards)
+    assert overlay(DEFAULT, changes).key == overlay(DEFAULT, backwards).key
+
+
+def test_every_content_changes_the_name() -> None:
+    changes: list[dict[str, object]] = [
+        {},
+        {"seed": 1},
+        {"members": 3},
+        {"construction": "constrained"},
+        {"construction": "distilled"},
+        {"hidden": 8},
+        {"model": "resnet8"},
+        {"model": "resnet20"},
+        {"lr": 0.2},
+        {"split_seed": 1},
+        {"progress_every": 1},
+    ]
+    trials = [overlay(DEFAULT, change) for change in changes] + [replace(DEFAULT, data_hash="ab")]
+    assert len({one.key for one in trials}) == len(trials)
+
+
+def test_single_runs_are_named_without_construction_and_evaluation() -> None:
+    same_runs: list[dict[str, object]] = [{"members": 3}, {"construction": "distilled"}, {"alphas": 25}]
+    assert {overlay(DEFAULT, change).recipe_key for change in same_runs} == {DEFAULT.recipe_key}
+    others: list[dict[str, object]] = [{"lr": 0.2}, {"hidden": 8}, {"seed": 1}, {"val_size": 100}]
+    assert len({overlay(DEFAULT, change).recipe_key for change in others} | {DEFAULT.recipe_key}) == 5
+
+
+# Changes by name.
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"betta": 1}, r"unknown field 'betta': expected one of .*alphas.*batch_size.*seed"),
+        ({"beta": 1}, r"unknown field 'beta': expected one of"),
+        ({"width": 1}, r"unknown field 'width'"),
+        ({"model": "resnet8", "depth": 14}, r"unknown field 'depth'"),
+        ({"data_hash": "ab"}, r"unknown field 'data_hash'"),
+        ({"construction": "deeep"}, r"unknown construction 'deeep': expected one of constrained, deep, distilled"),
+        ({"model": "vgg"}, r"unknown model 'vgg': expected one of .*mlp"),
+        ({"dataset": "svhn"}, r"unknown dataset 'svhn': expected one of .*digits"),
+        ({"members": 0}, r"members=0: expected an integer of 1 or more"),
+        ({"construction": "constrained", "members": 1}, r"members=1: expected an integer of 2 or more"),
+        ({"construction": "constrained", "t": 1.5}, r"t=1\.5: expected a number from 0 to 1"),
+        ({"construction": "constrained", "beta": -1}, r"beta=-1: expected a number of 0 or more"),
+        ({"construction": "constrained", "constraint": "star"}, r"constraint=star: expected one of path, proximal"),
+        ({"lr": "fast"}, r"lr=fast: expected a number of 0 or more"),
+        ({"lr": "nan"}, r"lr=nan: expected a number"),
+        ({"lr": "inf"}, r"lr=inf: expected a number"),
+        ({"lr": True}, r"lr=True: expected a number"),
+        ({"epochs": 2.5}, r"epochs=2\.5: expected an integer of 1 or more"),
+        ({"seed": -1}, r"seed=-1: expected an integer of 0 or more"),
+        ({"seed": 1.5}, r"seed=1\.5: expected an integer of 0 or more"),
+        ({"seed": "one"}, r"seed=one: expected an integer of 0 or more"),
+        ({"alphas": 10}, r"alphas=10: expected an odd number, so that ½ is on the grid"),
+        ({"alphas": 1}, r"alphas=1: expected an integer of 3 or more"),
+        ({"precision": "float16"}, r"precision=float16: expected one of float32, bfloat16"),
+    ],
+)
+def test_changes_that_mean_nothing_are_errors(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        overlay(DEFAULT, changes)
+
+
+def test_an_even_grid_is_an_error() -> None:
+    with pytest.raises(UsageError, match="alphas=4: expected an odd number"):
+        Evaluation(alphas=4)
+
+
+def test_texts_are_parsed() -> None:
+    changed = overlay(DEFAULT, {"seed": "7", "lr": "0.05", "epochs": "3", "val_size": "100", "bn_images": "64"})
+    assert (changed.seed, changed.training.lr, changed.training.epochs) == (7, 0.05, 3)
+    assert (changed.split.val_size, changed.evaluation.bn_images) == (100, 64)
+
+
+def test_another_construction_keeps_what_it_shares() -> None:
+    first = overlay(DEFAULT, {"construction": "constrained", "members": 3, "beta": 0.3, "constraint": "proximal"})
+    second = overlay(first, {"construction": "distilled", "weight": 0.5})
+    assert second.construction == Distilled(members=3, beta=0.3, constraint="proximal", weight=0.5)
+    assert overlay(second, {"construction": "constrained"}) == first
+    assert overlay(second, {"construction": "deep"}).construction == Deep(members=3)
+
+
+def test_another_model_keeps_what_it_shares() -> None:
+    first = overlay(DEFAULT, {"model": "resnet8", "width": 0.25, "norm": "layer"})
+    assert overlay(first, {"model": "resnet20"}).model == ResNet(depth=20, width=0.25, norm="layer")
+    assert overlay(first, {"model": "mlp"}).model == MLP()
+
+
+def test_a_value_the_new_construction_cannot_have_may_be_replaced() -> None:
+    single = overlay(DEFAULT, {"members": 1})
+    with pytest.raises(UsageError, match="members=1: expected an integer of 2 or more"):
+        overlay(single, {"construction": "constrained"})
+    assert overlay(single, {"construction": "constrained", "members": 2}).construction == Constrained(members=2)
+
+
+def test_flat_names_every_field() -> None:
+    flat = overlay(DEFAULT, {"construction": "distilled", "beta": 0.3}).flat()
+    assert (flat["construction"], flat["beta"], flat["t"], flat["dataset"], flat["hidden"]) == (
+        "distilled",
+        0.3,
+        0.1,
+        "digits",
+        64,
+    )
+    assert list(flat)[-2:] == ["seed", "data_hash"]
+
+
+# The run.
+
+
+def finish(items: Iterator[Progress | Outcome]) -> Outcome:
+    *_, outcome = items
+    assert isinstance(outcome, Outcome)
+    return outcome
+
+
+def record(outcome: Outcome) -> dict[str, object]:
+    """All of an outcome that does not depend on the clock or the machine, weights apart."""
+    return {
+        "trial": outcome.trial,
+        "scores": outcome.scores,
+        "members": outcome.members,
+        "history": [(row.index, row.passes, row.scores) for row in outcome.history],
+        "paths": outcome.paths,
+        "meter": outcome.meter,
+    }
+
+
+TRIALS: dict[str, dict[str, object]] = {
+    "deep": {"construction": "deep", "members": 3},
+    "constrained": {"construction": "constrained", "members": 2, "t": 0.25},
+    "proximal": {"construction": "constrained", "members": 2, "t": 0.0, "constraint": "proximal", "progress_every": 2},
+    "one trunk": {"construction": "constrained", "members": 2, "t": 1.0},
+    "distilled": {"construction": "distilled", "members": 2, "t": 0.25, "progress_every": 2},
+    "batch": {"construction": "constrained", "members": 2, "t": 0.25, **MODELS["batch"]},
+}
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_a_trial_run_twice_is_the_same(name: str, tmp_path: Path, cache: Path) -> None:
+    one = trial(**TRIALS[name])
+    first = finish(run(one, place(tmp_path / "a", cache)))
+    again = finish(run(one, place(tmp_path / "b", cache)))
+    shared = finish(run(one, place(tmp_path / "a", cache)))
+    assert record(first) == record(again) == record(shared)
+    assert same(first.vertices, again.vertices)
+    assert same(first.vertices, shared.vertices)
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_a_trial_cut_off_anywhere_ends_the_same(name: str, tmp_path: Path, cache: Path) -> None:
+    one = trial(epochs=4, **TRIALS[name])
+    expected = finish(run(one, place(tmp_path, cache)))
+    for stop in range(1, len(expected.history) + 1):
+        here = place(tmp_path, cache, tmp_path / f"scratch-{stop}")
+        items = run(one, here)
+        for _ in range(stop):
+            assert isinstance(next(items), Progress)
+        items.close()  # type: ignore[attr-defined]
+        resumed = finish(run(one, here))
+        assert record(resumed) == record(expected), stop
+        assert same(resumed.vertices, expected.vertices), stop
+
+
+def test_a_trial_cut_off_again_and_again_ends_the_same(tmp_path: Path, cache: Path) -> None:
+    one = trial(epochs=4, **TRIALS["distilled"] | {"progress_every": 1})
+    expected = finish(run(one, place(tmp_path, cache)))
+    here = place(tmp_path, cache, tmp_path / "scratch")
+    for _ in range(3):
+        items = run(one, here)
+        next(items)
+        next(items)
+        items.close()  # type: ignore[attr-defined]
+    assert record(finish(run(one, here))) == record(expected)
+
+
+@pytest.mark.parametrize("name", ["constrained", "distilled", "batch"])
+def test_a_trial_cut_off_between_journal_and_checkpoint_ends_the_same(name: str, tmp_path: Path, cache: Path) -> None:
+    one = trial(epochs=4, **TRIALS[name] | {"progress_every": 1})
+    expected = finish(run(one, place(tmp_path, cache)))
+    # After progress n both are of epoch n − 1: their copies in turn are a journal one epoch ahead.
+    here = place(tmp_path, cache, tmp_path / "scratch")
+    items = run(one, here)
+    for n in range(1, 4):
+        next(items)
+        shutil.copytree(tmp_path / "scratch", tmp_path / f"copy-{n}") if n > 1 else None
+    items.close()  # type: ignore[attr-defined]
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    shutil.copy(tmp_path / "copy-3" / "journal.json", mixed)
+    shutil.copy(tmp_path / "copy-2" / "state.safetensors", mixed)
+    assert record(finish(run(one, place(tmp_path, cache, mixed)))) == record(expected)
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_a_trial_cut_off_while_it_was_measured_ends_the_same(name: str, tmp_path: Path, cache: Path) -> None:
+    # What is on disk then is what is there when it has ended.
+    here = place(tmp_path, cache, tmp_path / "scratch")
+    expected = finish(run(trial(**TRIALS[name]), here))
+    assert record(finish(run(trial(**TRIALS[name]), here))) == record(expected)
+
+
+def test_a_torn_checkpoint_begins_anew(tmp_path: Path, cache: Path) -> None:
+    one, here = trial(**TRIALS["constrained"]), place(tmp_path, cache, tmp_path / "scratch")
+    expected = finish(run(one, here))
+    (tmp_path / "scratch" / "state.safetensors").write_bytes(b"torn")
+    assert record(finish(run(one, here))) == record(expected)
+
+
+def test_progress_knows_validation_only(tmp_path: Path, cache: Path) -> None:
+    *rows, outcome = run(trial(**TRIALS["constrained"]), place(tmp_path, cache))
+    assert len(rows) == 3
+    for row in rows:
+        assert isinstance(row, Progress)
+        assert all(name.startswith("val_") for name in row.scores)
+        assert {"val_accuracy", "val_nll", "val_q_mid_reset"} <= row.scores.keys()
+    assert isinstance(outcome, Outcome)
+    assert outcome.history == rows
+    assert [row.index for row in outcome.history] == [1, 2, 3]
+
+
+def test_progress_does_not_change_with_the_test_images(tmp_path: Path, cache: Path) -> None:
+    histories = []
+    for size in (60, 61):
+        outcome = finish(run(trial(test_size=size, **TRIALS["constrained"]), place(tmp_path, cache)))
+        histories.append([row.scores for row in outcome.history])
+    assert histories[0] == histories[1]
+
+
+def test_the_last_ensemble_is_always_scored(tmp_path: Path, cache: Path) -> None:
+    for every, indices in ((1, [1, 2, 3]), (2, [2, 3]), (3, [3]), (5, [3])):
+        *rows, _ = run(trial(**TRIALS["proximal"] | {"progress_every": every}), place(tmp_path, cache))
+        assert [row.index for row in rows if isinstance(row, Progress)] == indices
+
+
+def test_the_record_of_a_trial(tmp_path: Path, cache: Path) -> None:
+    outcome = finish(run(trial(**TRIALS["batch"]), place(tmp_path, cache)))
+    for split in ("val", "test"):
+        names = {f"{split}_{name}_{policy}" for name in ("q_bar", "q_min", "barrier") for policy in ("reset", "interp")}
+        assert names <= outcome.scores.keys()
+        members = [row[f"{split}_accuracy"] for row in outcome.members]
+        assert outcome.scores[f"{split}_member_mean_accuracy"] == pytest.approx(sum(members) / 2)
+        assert outcome.scores[f"{split}_member_best_accuracy"] == max(members)
+    assert [row["member"] for row in outcome.members] == [0, 1]
+    assert len(outcome.paths) == 2 * 2 * 1 * 3  # splits, policies, pairs, alphas
+    last = outcome.history[-1].scores
+    assert {name: last[name] for name in ("val_accuracy", "val_nll")} == {
+        name: outcome.scores[name] for name in ("val_accuracy", "val_nll")
+    }
+    assert last["val_q_mid_reset"] == outcome.scores["val_q_bar_reset"]  # three α: the middle is the interior
+    assert outcome.machine["device"] == "cpu"
+    assert outcome.seconds > 0
+
+
+def test_progress_is_measured_as_the_end_is(tmp_path: Path, cache: Path) -> None:
+    outcome = finish(run(trial(bn_images=20, **TRIALS["batch"]), place(tmp_path, cache)))
+    assert outcome.history[-1].scores["val_q_mid_reset"] == outcome.scores["val_q_bar_reset"]
+
+
+def test_networks_without_batchnorm_have_one_policy(tmp_path: Path, cache: Path) -> None:
+    outcome = finish(run(trial(**TRIALS["constrained"]), place(tmp_path, cache)))
+    assert {point.policy for point in outcome.paths} == {"reset"}
+
+
+def test_a_single_network_is_a_trial_too(tmp_path: Path, cache: Path) -> None:
+    outcome = finish(run(trial(members=1), place(tmp_path, cache)))
+    assert outcome.paths == []
+    assert outcome.scores["test_accuracy"] == outcome.members[0]["test_accuracy"]
+
+
+# Data and machine.
+
+
+def test_other_images_than_the_trial_names_are_an_error(tmp_path: Path, cache: Path) -> None:
+    named = identify(trial(), place(tmp_path, cache))
+    assert len(named.data_hash) == 16
+    assert finish(run(named, place(tmp_path, cache))).trial == named
+    other = replace(named, data_hash="0123456789abcdef")
+    with pytest.raises(UsageError, match=f"data: expected content 0123456789abcdef, found {named.data_hash}"):
+        next(run(other, place(tmp_path, cache)))
+
+
+def test_images_of_two_folders_never_share_single_runs(tmp_path: Path, cache: Path) -> None:
+    for name in ("a", "b"):
+        for split in ("train", "val"):
+            for label in ("cat", "dog"):
+                folder = tmp_path / name / split / label
+                folder.mkdir(parents=True)
+                for n in range(8):
+                    draw = np.random.default_rng([ord(name), n, len(split)])
+                    Image.fromarray(draw.integers(0, 256, (8, 8, 3), np.uint8)).save(folder / f"{n}.png")
+    base = replace(trial(), dataset=ImageFolder(), split=Split(val_size=4))
+    folders = {
+        open_task(base, replace(place(tmp_path / "runs", cache), data=tmp_path / name)).runs.folder for name in "ab"
+    }
+    assert len(folders) == 2
+    named = identify(base, replace(place(tmp_path / "runs", cache), data=tmp_path / "a"))
+    assert tmp_path / "runs" / named.recipe_key in folders
+
+
+def test_the_machine_is_not_part_of_the_name(tmp_path: Path, cache: Path) -> None:
+    # Neither the trial nor its key knows of a Place.
+    here = replace(place(tmp_path, cache), machine=Machine(device="auto", threads=1))
+    first = finish(run(trial(), here))
+    second = finish(run(trial(), place(tmp_path, cache)))
+    assert first.trial.key == second.trial.key
+    assert here.describe().keys() == {"device", "device_name", "threads", "host", "python_version", "torch_version"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_an_error(tmp_path: Path, cache: Path) -> None:
+    here = Place(machine=Machine(device="cuda"), runs=tmp_path, cache=cache)
+    with pytest.raises(UsageError, match="device=cuda: expected a CUDA GPU, found none; use device=auto or device=cpu"):
+        next(run(trial(), here))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_auto_is_the_cpu_where_there_is_no_gpu(tmp_path: Path) -> None:
+    assert Place(runs=tmp_path).torch_device == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"threads": 0}, "threads=0: expected an integer of 1 or more"),
+        ({"device": "tpu"}, "device=tpu: expected one of auto, cpu, cuda"),
+    ],
+)
+def test_a_machine_is_checked(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        replace_known(Machine(), fields)
