@@ -16,7 +16,7 @@ from basin.place import Machine
 from basin.spec import describe, replace_known
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
 
 Name = Annotated[str, typer.Argument(help="Name of a sweep.")]
 Storage = Annotated[Path, typer.Option(help="Folder of sweeps, their shared runs and the embedded MLflow store.")]

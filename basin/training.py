@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 from torch.autograd import backward
+from torch.optim.sgd import sgd
 
 from basin import stack
 from basin.data import Data
@@ -103,18 +104,15 @@ def train(
     """
     thetas = state.thetas
     leaves = _Leaves(network, thetas)
-    optimizer = _optimizer(training, leaves.stacked, state)
     total, epoch = training.steps(len(data.train)), steps_per_epoch(len(data.train), training.batch_size)
     losses: list[Tensor] = []
     while state.step < until:
-        for group in optimizer.param_groups:
-            group["lr"] = training.lr_at(state.step, total)
         batches = [
             Batch(*batch(data, seed=seed, member=member, step=state.step, batch_size=training.batch_size))
             for member in members
         ]
         losses.append(_backward(network, leaves, objective, batches, generator(seed, "constraint", state.step), meter))
-        optimizer.step()
+        _sgd_step(training, leaves.stacked, state, training.lr_at(state.step, total))
         leaves.zero_grad()
         state.step += 1
         if state.step % epoch == 0 or state.step == until:
@@ -122,7 +120,6 @@ def train(
             losses.clear()
             if not math.isfinite(state.loss):
                 raise DivergedError(f"training loss is {state.loss} at step {state.step}")
-            state.slots = _slots(optimizer, leaves.stacked)
             yield state
 
 
@@ -170,24 +167,19 @@ def _backward(
     return torch.stack(losses).mean()
 
 
-def _optimizer(training: Training, weights: Stack, state: State) -> torch.optim.Optimizer:
-    optimizer = torch.optim.SGD(
-        list(weights.values()),
-        lr=training.lr,
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
-        nesterov=training.momentum > 0,
-    )
-    for slot, tensors in state.slots.items():
-        for name, tensor in weights.items():
-            optimizer.state[tensor][slot] = tensors[name]
-    return optimizer
-
-
-def _slots(optimizer: torch.optim.Optimizer, weights: Stack) -> dict[str, Stack]:
-    slots: dict[str, Stack] = {}
-    for name, tensor in weights.items():
-        for slot, value in optimizer.state[tensor].items():
-            if isinstance(value, Tensor):
-                slots.setdefault(slot, {})[name] = value
-    return slots
+# torch.optim's functional form: its classes import the compiler when first used, which takes longer than a small trial.
+def _sgd_step(training: Training, weights: Stack, state: State, lr: float) -> None:
+    momentum = state.slots.setdefault("momentum", {name: torch.zeros_like(w) for name, w in weights.items()})
+    with torch.no_grad():
+        sgd(
+            list(weights.values()),
+            [w.grad for w in weights.values()],  # type: ignore[misc]  # set by _Leaves
+            [momentum[name] if training.momentum else None for name in weights],
+            weight_decay=training.weight_decay,
+            momentum=training.momentum,
+            lr=lr,
+            dampening=0,
+            nesterov=training.momentum > 0,
+            maximize=False,
+            foreach=next(iter(weights.values())).is_cuda,
+        )

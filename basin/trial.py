@@ -82,6 +82,11 @@ class Trial:
             names |= {field.name: getattr(instance, field.name) for field in describe(type(instance))}
         return names | {"seed": self.seed, "data_hash": self.data_hash}
 
+    def settable(self) -> set[str]:
+        """The names that `overlay` takes."""
+        sections = (type(getattr(self, section)) for section in SECTIONS)
+        return {*REGISTRIES, "seed", *(f.name for section in sections for f in describe(section) if not f.fixed)}
+
     def _contents(self, *sections: str) -> dict[str, Value]:
         contents: dict[str, Value] = {"seed": self.seed, "data_hash": self.data_hash}
         for section in sections:
@@ -117,7 +122,7 @@ def overlay(trial: Trial, changes: Mapping[str, object]) -> Trial:
     if "seed" in left:
         sections["seed"] = _seed(left.pop("seed"))
     if left:
-        raise one_of("field", next(iter(left)), [*(n for n in trial.flat() if n != "data_hash")])
+        raise one_of("field", next(iter(left)), replace(trial, **sections).settable())
     return replace(trial, **sections)
 
 

@@ -26,10 +26,10 @@ TIMING = ("seconds", "finished_at", "host")
 """Columns that differ between two runs of the same trial."""
 
 
-def column(name: str, kind: pa.DataType, doc: str, unit: str = "", better: str = "") -> pa.Field:
-    """A column that says what it holds."""
-    metadata = {key: value for key, value in {"unit": unit, "better": better, "doc": doc}.items() if value}
-    return pa.field(name, kind, metadata=metadata)
+def column(name: str, kind: pa.DataType, doc: str, unit: str = "", better: str = "", what: str = "") -> pa.Field:
+    """A column that says what it holds; `kind` in its metadata tells hyperparameters from metrics and the rest."""
+    facts = {"unit": unit, "better": better, "doc": doc, "kind": what or ("metric" if better else "fact")}
+    return pa.field(name, kind, metadata={key: value for key, value in facts.items() if value})
 
 
 def hyperparameters() -> list[Field]:
@@ -55,7 +55,7 @@ def _scores(splits: Iterable[str]) -> list[pa.Field]:
 
 
 def _text(*names: str) -> list[pa.Field]:
-    return [pa.field(name, pa.string()) for name in names]
+    return [column(name, pa.string(), f"{name.replace('_', ' ').capitalize()}.") for name in names]
 
 
 KEY = column("key", pa.string(), "The trial's name: a hash of its contents.")
@@ -72,7 +72,11 @@ def trials() -> pa.Schema:
             column("status", pa.string(), "done, or diverged: the training loss was not finite."),
             *_text("dataset", "model", "construction", "data_hash"),
             column("seed", pa.int64(), "Seed of initialisation, data order, augmentation and constraint."),
-            *(column(f.name, TYPES[f.kind], f.doc) for f in hyperparameters() if f.name not in own),
+            *(
+                column(f.name, TYPES[f.kind], f.doc, what="hyperparameter")
+                for f in hyperparameters()
+                if f.name not in own
+            ),
             *_scores(SPLITS),
             column("passes", pa.int64(), "Passes of the task's own loss, a shared trunk once.", "batches"),
             column("teacher_passes", pa.int64(), "Passes that training the teachers took.", "batches"),

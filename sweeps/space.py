@@ -1,6 +1,7 @@
 """From fields to a search space: what is searched is said where the field is defined."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import optuna
@@ -70,7 +71,9 @@ def _suggest(trial: optuna.Trial, varying: Field) -> Value:
 
 def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     """A sampler by name; raises UsageError naming those there are."""
-    made = {
+    # `group` and `multivariate` are marked experimental; two objectives over conditional fields need both.
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    made: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
         "tpe": lambda: optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True),
         "random": lambda: IndexedSampler(seed),
         "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=seed),

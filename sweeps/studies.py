@@ -8,7 +8,8 @@ from basin.constructions import constructions
 from basin.data import Split, datasets
 from basin.errors import UsageError, one_of
 from basin.models import models
-from basin.spec import Value
+from basin.place import Machine
+from basin.spec import Value, describe
 from basin.training import Training
 from basin.trial import Evaluation, Trial, overlay
 from sweeps.space import Space
@@ -47,9 +48,11 @@ class Study:
         base, searched = self.base, self.space.hyperparameters()
         fixed: dict[str, Value] = {}
         for name, value in changes.items():
+            if name not in searched and name not in base.settable():
+                raise one_of("field", name, {*searched, *base.settable(), *(f.name for f in describe(Machine))})
             if name in searched:
                 fixed[name] = searched[name].parse(value)
-            if name in base.flat() or name not in searched:
+            if name in base.settable():
                 base = overlay(base, {name: value})
         return replace(self, base=base, space=self.space.fix(fixed))
 
