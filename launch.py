@@ -99,7 +99,7 @@ def sweep(
     with Board(out) as board:
         report = run_sweep(chosen, options, board)
     done = len(report.store.keys())
-    out.print(f"sweep {report.store.name}: {report.ran} trials logged now, {done} finished in {report.store.folder}")
+    out.print(f"sweep {report.store.name}: {report.ran} trials run now, {done} in {report.store.folder}")
     for error in report.errors:
         out.print(f"a trial failed: {error}")
     if report.errors:

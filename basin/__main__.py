@@ -1,4 +1,7 @@
-"""One trial from the command line, without Ray, MLflow or Arrow: `python -m basin --construction distilled --set t=0.2`."""
+"""One trial from the command line, without Ray, MLflow or Arrow.
+
+Example: python -m basin --construction distilled --set t=0.2
+"""
 
 import argparse
 import json

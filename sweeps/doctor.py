@@ -28,7 +28,6 @@ class Check:
 def check_all(storage: Path, tracking_uri: str | None, address: str) -> list[Check]:
     """Every check; none of them leaves anything behind."""
     steps: dict[str, Callable[[], str]] = {
-        "python": _python,
         "packages": _packages,
         "gpu": _gpu,
         "storage": lambda: _writable(storage),
@@ -46,15 +45,12 @@ def _check(what: str, step: Callable[[], str]) -> Check:
         return Check(what, False, str(problem))
 
 
-def _python() -> str:
-    if sys.version_info < (3, 11):
-        raise UsageError(f"Python {sys.version.split()[0]}: expected 3.11 or newer; run `make env`")
-    return sys.version.split()[0]
-
-
 def _packages() -> str:
     facts = provenance()
-    return ", ".join(f"{name.removesuffix('_version')} {v}" for name, v in facts.items() if name.endswith("_version"))
+    versions = ", ".join(
+        f"{name.removesuffix('_version')} {v}" for name, v in facts.items() if name.endswith("_version")
+    )
+    return f"Python {sys.version.split()[0]}, {versions}"
 
 
 def _gpu() -> str:

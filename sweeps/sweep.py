@@ -2,7 +2,7 @@
 
 import fcntl
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,7 +52,7 @@ class Report:
 
     store: Store
     ran: int
-    """Trials run by this launch."""
+    """Trials finished by this launch."""
     errors: list[str]
     """First lines of the errors of trials that failed."""
 
@@ -62,14 +62,19 @@ def sweep(study: Study, options: Options, listener: Listener) -> Report:
     store = Store((options.storage / options.name).resolve())
     place = _place(options)
     study = replace(study, base=identify(study.base, place))
-    with _claimed(store, _definition(study, options.seed)), _tracking(options, store) as tracker:
+    uri = options.tracking_uri or default_uri(options.storage)
+    with _claimed(store, _definition(study, options.seed)):
+        before = store.keys()
+        tracker = _Opening(uri, store) if options.tracking_uri or not _tracked(store, uri) else None
         errors = _run(study, options, store, place, listener)
-        listener.phase("tracking", 1)
-        ran = tracker().sync(store)
-        listener.advance()
+        if not _tracked(store, uri):
+            listener.phase("tracking", 1)
+            (tracker or _Opening(uri, store)).ready().sync(store)
+            write_atomically(store.folder / "tracked.json", json.dumps({"uri": uri, "keys": store.keys()}))
+            listener.advance()
     if not store.keys():
         raise UsageError("no trial finished: " + (errors[0] if errors else "the study has none"))
-    return Report(store, ran, errors)
+    return Report(store, len(store.keys()) - len(before), errors)
 
 
 def _run(study: Study, options: Options, store: Store, place: Place, listener: Listener) -> list[str]:
@@ -184,26 +189,35 @@ def _entries(definition: dict[str, Any]) -> dict[str, str]:
     return {name: canonical({"": value})[4:-1] for name, value in entries.items()}
 
 
-@contextmanager
-def _tracking(options: Options, store: Store) -> Iterator[Callable[[], Tracker]]:
-    """The tracker: opened first, so that a wrong address is known before anything is trained."""
-    opened: list[Tracker | BaseException] = []
+def _tracked(store: Store, uri: str) -> bool:
+    """Whether MLflow has every trial already: then its slow import is spared."""
+    file = store.folder / "tracked.json"
+    return file.exists() and json.loads(file.read_text()) == {"uri": uri, "keys": store.keys()}
 
-    def open_tracker() -> None:
+
+class _Opening:
+    """A tracker that opens beside Ray's start, for MLflow takes seconds to import and to lay out its database.
+
+    A server is waited for at once: whether it answers is known before anything is trained.
+    """
+
+    def __init__(self, uri: str, store: Store) -> None:
+        self._opened: list[Tracker | BaseException] = []
+        self._thread = Thread(target=self._open, args=(uri, store), daemon=True)
+        self._thread.start()
+        if not uri.startswith("sqlite:"):
+            self.ready()
+
+    def _open(self, uri: str, store: Store) -> None:
         try:
-            opened.append(Tracker.open(options.tracking_uri or default_uri(options.storage), store))
+            self._opened.append(Tracker.open(uri, store))
         except BaseException as error:
-            opened.append(error)
+            self._opened.append(error)
 
-    def ready() -> Tracker:
-        thread.join()
-        if isinstance(opened[0], BaseException):
-            raise opened[0]
-        return opened[0]
-
-    # MLflow takes seconds to import and to lay out its database: beside Ray's start, unless it may be unreachable.
-    thread = Thread(target=open_tracker, daemon=True)
-    thread.start()
-    if options.tracking_uri:
-        ready()
-    yield ready
+    def ready(self) -> Tracker:
+        """The tracker; raises what opening it raised."""
+        self._thread.join()
+        tracker = self._opened[0]
+        if isinstance(tracker, BaseException):
+            raise tracker
+        return tracker
