@@ -17,6 +17,7 @@ class Registry(Generic[T]):
         self.kind = kind
         self._package = package
         self._entries: dict[str, tuple[type[T], dict[str, Any]]] = {}
+        self._prefixes: dict[str, tuple[type[T], str]] = {}
 
     def register(self, name: str, **fixed: Any) -> Callable[[type[T]], type[T]]:
         """Class decorator: `name` makes instances whose fields `fixed` are set; several names may share a class."""
@@ -24,6 +25,19 @@ class Registry(Generic[T]):
         def add(cls: type[T]) -> type[T]:
             assert name not in self._entries, f"two entries for {self.kind} {name!r}"
             self._entries[name] = (cls, fixed)
+            return cls
+
+        return add
+
+    def register_prefix(self, prefix: str, field: str) -> Callable[[type[T]], type[T]]:
+        """Class decorator: every name `prefix` + NAME makes an instance whose `field` is NAME.
+
+        These names are not among those that iteration gives: there may be any number of them.
+        """
+
+        def add(cls: type[T]) -> type[T]:
+            assert prefix not in self._prefixes, f"two entries for {self.kind} {prefix!r}"
+            self._prefixes[prefix] = (cls, field)
             return cls
 
         return add
@@ -36,8 +50,11 @@ class Registry(Generic[T]):
     def entry(self, name: str) -> tuple[type[T], dict[str, Any]]:
         """The class behind a name and the fields that the name fixes."""
         self._load()
+        for prefix, (cls, field) in self._prefixes.items():
+            if name.startswith(prefix):
+                return cls, {field: name.removeprefix(prefix)}
         if name not in self._entries:
-            raise one_of(self.kind, name, self._entries)
+            raise one_of(self.kind, name, self._possible())
         return self._entries[name]
 
     def name(self, instance: T) -> str:
@@ -46,7 +63,10 @@ class Registry(Generic[T]):
             cls, fixed = self._entries[name]
             if type(instance) is cls and all(getattr(instance, field) == value for field, value in fixed.items()):
                 return name
-        raise one_of(self.kind, type(instance).__name__, self)
+        for prefix, (cls, field) in self._prefixes.items():
+            if type(instance) is cls:
+                return f"{prefix}{getattr(instance, field)}"
+        raise one_of(self.kind, type(instance).__name__, self._possible())
 
     def __iter__(self) -> Iterator[str]:
         self._load()
@@ -54,7 +74,11 @@ class Registry(Generic[T]):
 
     def classes(self) -> list[type[T]]:
         """Every registered class once."""
-        return list(dict.fromkeys(self.entry(name)[0] for name in self))
+        named = [self.entry(name)[0] for name in self]
+        return list(dict.fromkeys(named + [cls for cls, _ in self._prefixes.values()]))
+
+    def _possible(self) -> list[str]:
+        return [*self, *(f"{prefix}NAME" for prefix in self._prefixes)]
 
     def _load(self) -> None:
         package = importlib.import_module(self._package)

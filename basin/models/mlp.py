@@ -7,6 +7,7 @@ from typing import Annotated
 from torch import nn
 
 from basin.models import models
+from basin.models.symmetry import Group, Part, Symmetry
 from basin.spec import Bounds, check
 
 
@@ -28,4 +29,18 @@ class MLP:
         inputs = shape[0] * shape[1] * shape[2]
         widths = [inputs, *[self.hidden] * self.layers]
         blocks = [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths)]
-        return nn.Sequential(nn.Flatten(), *blocks, nn.Linear(widths[-1], classes))
+        return MLPModule(nn.Flatten(), *blocks, nn.Linear(widths[-1], classes))
+
+
+class MLPModule(nn.Sequential):
+    """Flatten, hidden layers 1, 2, …, and the output layer after them."""
+
+    def symmetry(self) -> Symmetry:
+        """One group a hidden layer."""
+        groups: Symmetry = {}
+        for layer in range(1, len(self) - 1):
+            following = f"{layer + 1}.0" if layer + 2 < len(self) else f"{layer + 1}"
+            axes = ((f"{layer}.0.weight", 0), (f"{layer}.0.bias", 0), (f"{following}.weight", 1))
+            size = len(self.get_parameter(f"{layer}.0.bias"))
+            groups[f"hidden{layer}"] = Group(size, (Part(axes, ((f"{layer}", "output"),)),))
+        return groups

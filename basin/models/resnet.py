@@ -1,5 +1,6 @@
 """Residual networks for small images (He 2016, section 4.2: the CIFAR form)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from basin.models import models
+from basin.models.symmetry import Axis, Group, Part, Reading, Symmetry, norm_axes, norm_blocks
 from basin.spec import Bounds, check
 
 Norm = Literal["batch", "layer", "group"]
@@ -66,6 +68,32 @@ class ResNetModule(nn.Module):
         hidden = F.relu(self.norm(self.conv(images)))
         return torch.as_tensor(self.head(self.blocks(hidden).mean(dim=(2, 3))))
 
+    def symmetry(self) -> Symmetry:
+        """A group for the residual stream of each stage, and one within each block.
+
+        A projection shortcut writes to the stream of its own stage and reads that of the stage before.
+        """
+        groups: Symmetry = {}
+        norm: nn.Module = self.norm
+        axes: list[Axis] = [("conv.weight", 0), *norm_axes("norm", self.norm)]
+        readings: list[Reading] = [("blocks.0", "input")]
+        for index, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            name = f"blocks.{index}"
+            axes.append((f"{name}.conv1.weight", 1))
+            if isinstance(block.shortcut, nn.Sequential):
+                axes.append((f"{name}.shortcut.0.weight", 1))
+                groups[f"stream to {name}"] = _group(norm, axes, readings)
+                norm = block.shortcut[1]
+                axes = [(f"{name}.shortcut.0.weight", 0), *norm_axes(f"{name}.shortcut.1", norm)]
+                readings = []
+            axes += [(f"{name}.conv2.weight", 0), *norm_axes(f"{name}.norm2", block.norm2)]
+            readings.append((name, "output"))
+            groups[f"{name}.inner"] = block.inner(name)
+        axes.append(("head.weight", 1))
+        groups["stream to head"] = _group(norm, axes, readings)
+        return groups
+
 
 class Block(nn.Module):
     """Two 3×3 convolutions and the way around them."""
@@ -85,6 +113,15 @@ class Block(nn.Module):
         """The block's output, ReLU applied after the sum."""
         inner = F.relu(self.norm1(self.conv1(hidden)))
         return F.relu(self.norm2(self.conv2(inner)) + self.shortcut(hidden))
+
+    def inner(self, name: str) -> Group:
+        """The channels between the two convolutions of the block called `name`."""
+        axes = ((f"{name}.conv1.weight", 0), *norm_axes(f"{name}.norm1", self.norm1), (f"{name}.conv2.weight", 1))
+        return _group(self.norm1, axes, [(f"{name}.conv2", "input")])
+
+
+def _group(norm: nn.Module, axes: Iterable[Axis], readings: Iterable[Reading]) -> Group:
+    return Group(len(norm.state_dict()["weight"]), (Part(tuple(axes), tuple(readings)),), norm_blocks(norm))
 
 
 def _conv(inputs: int, outputs: int, *, stride: int = 1, kernel: int = 3) -> nn.Conv2d:
