@@ -41,6 +41,8 @@ class Study:
         Raises UsageError for a name that neither the base nor any searched construction has.
         """
         changes = dict(changes)
+        if "seed" in changes:
+            raise UsageError(f"--set seed={changes['seed']}: give --seed, from which each trial's seed comes")
         if "construction" in changes:
             chosen = str(changes.pop("construction"))
             constructions.entry(chosen)
