@@ -1,0 +1,78 @@
+"""REPAIR: a mixed network given the channel statistics of its ends (Jordan 2023, section 3)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from basin import stack
+from basin.alignment.activation_matching import observed, samples
+from basin.data import Data
+from basin.evaluation import CHUNK, reset
+from basin.models.symmetry import Reading
+from basin.network import Network
+from basin.seeds import generator
+from basin.stack import Params, Stack
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and standard deviation of each channel that leaves each BatchNorm: module → [K, channels]."""
+
+    mean: dict[str, Tensor]
+    std: dict[str, Tensor]
+
+
+def repair(network: Network, members: Stack, row: Tensor, data: Data, count: int | None) -> Params:
+    """The network `row @ members`, repaired; see `repaired`."""
+    return repaired(network, members, row, moments=moments(network, members, data, count), data=data, count=count)
+
+
+def repaired(
+    network: Network, members: Stack, row: Tensor, *, moments: Moments, data: Data, count: int | None
+) -> Params:
+    """The network `row @ members` with, after every BatchNorm, the mixture of the members' moments:
+
+        E[X_mix] = Σ_k w_k E[X_k],    std(X_mix) = Σ_k w_k std(X_k)
+
+    of standard deviations, not of variances. The norm's scale and shift are set to these and its running statistics
+    re-estimated (`reset`), so that its output has them exactly; the scale keeps the sign of the mixed one. It differs
+    from `reset` alone as far as the members' running statistics differ from those of the images and their scales from
+    each other in sign. A network without BatchNorm stays as it is. `count` limits the training images; None takes all.
+    """
+    mixed = stack.row(stack.mix(members, row[None]), 0)
+    for name in network.batchnorms:
+        scale, weights = mixed[f"{name}.weight"], row.to(moments.mean[name])
+        std = (weights @ moments.std[name]).to(scale)
+        mixed[f"{name}.weight"] = torch.where(scale < 0, -std, std)
+        mixed[f"{name}.bias"] = (weights @ moments.mean[name]).to(scale)
+    return reset(network, mixed, data, count)
+
+
+@torch.no_grad()
+def moments(network: Network, members: Stack, data: Data, count: int | None) -> Moments:
+    """The members' own moments over training images, without augmentation, in float64."""
+    found = [_moments(network, params, data, count) for params in stack.rows(members)]
+    return Moments(
+        {name: torch.stack([own[name][0] for own in found]) for name in network.batchnorms},
+        {name: torch.stack([own[name][1] for own in found]) for name in network.batchnorms},
+    )
+
+
+def _moments(network: Network, params: Params, data: Data, count: int | None) -> dict[str, tuple[Tensor, Tensor]]:
+    readings: list[Reading] = [(name, "output") for name in network.batchnorms]
+    order = torch.randperm(len(data.train), generator=generator("batchnorm", data.hash))[:count]
+    sums: dict[str, Tensor] = {}
+    seen = 0
+    for indices in order.split(CHUNK):
+        with observed(network, readings) as outputs:
+            network(params, data.normalise(data.train.take(indices)[0]))
+        for (name, _), output in outputs.items():
+            x = samples(output).double()
+            new = torch.stack([x.mean(dim=1), x.square().mean(dim=1)]) * len(indices)
+            sums[name] = sums[name] + new if name in sums else new
+        seen += len(indices)
+    return {
+        name: (first / seen, (second / seen - (first / seen).square()).clamp(min=0).sqrt())
+        for name, (first, second) in sums.items()
+    }

@@ -1,0 +1,57 @@
+"""The deep ensemble with its members' hidden units in a common order: the same predictions, nearer in weight space."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from basin import stack
+from basin.alignment.activation_matching import ActivationMatching
+from basin.alignment.many import Alignment, Reference, align
+from basin.alignment.matching import Matcher
+from basin.alignment.weight_matching import WeightMatching
+from basin.constructions import constructions
+from basin.ensemble import Ensemble, all_pairs
+from basin.models.symmetry import symmetry_of
+from basin.spec import Bounds, check
+from basin.stack import Stack
+from basin.task import Task
+
+
+@constructions.register("permuted")
+@dataclass(frozen=True, kw_only=True)
+class Permuted:
+    """A deep ensemble aligned by permutations (Git Re-Basin, Ainsworth 2023); connectivity is what moves."""
+
+    members: Annotated[int, Bounds(1)] = 4
+    """Networks in the ensemble, K."""
+    matching: Literal["weights", "activations"] = "activations"
+    """Whether units are matched by their weights, or by their activations on training images."""
+    restarts: Annotated[int, Bounds(1)] = 5
+    """Starts of the search for weights' permutations, of which the best is kept; activations need none."""
+    reference: Reference = "first"
+    """What members are aligned to: member 0, or each to the mean of the others."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def needs(self, steps: int) -> dict[int, int]:
+        """The deep ensemble's whole runs."""
+        return dict.fromkeys(range(self.members), steps)
+
+    def grow(self, task: Task) -> Iterator[Ensemble]:
+        """The aligned ensemble, once.
+
+        Raises UsageError for a model without a permutation spec, NotEquivalentError for one whose spec is wrong.
+        """
+        members = stack.concatenate([task.single(member).thetas for member in range(self.members)])
+        yield Ensemble.of_members(self.align(task, members).members, all_pairs(self.members))
+
+    def align(self, task: Task, members: Stack) -> Alignment:
+        """The members aligned, with their certificates."""
+        network, symmetry = task.network, symmetry_of(task.network._module)
+        matcher: Matcher = (
+            WeightMatching(network, symmetry, self.restarts)
+            if self.matching == "weights"
+            else ActivationMatching(network, symmetry, task.data)
+        )
+        return align(network, members, symmetry=symmetry, data=task.data, matcher=matcher, reference=self.reference)
