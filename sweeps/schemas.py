@@ -1,6 +1,7 @@
 """Typed Arrow schemas, derived from where each quantity is defined; units and meanings are field metadata."""
 
 from collections.abc import Iterable
+from functools import cache
 
 import pyarrow as pa
 
@@ -40,6 +41,16 @@ def hyperparameters() -> list[Field]:
         for spec in describe(cls):
             found.setdefault(spec.name, spec)
     return list(found.values())
+
+
+@cache
+def _hyperparameter_names() -> frozenset[str]:
+    return frozenset(spec.name for spec in hyperparameters())
+
+
+def is_score(name: str) -> bool:
+    """Whether a column is a score on a split, and not a hyperparameter such as `val_size`."""
+    return name.partition("_")[0] in SPLITS and name not in _hyperparameter_names()
 
 
 def _scores(splits: Iterable[str]) -> list[pa.Field]:

@@ -32,12 +32,15 @@ class LedgerSearch(Searcher):
         self._optuna = open_study(store.folder / "optuna.journal", study, seed)
         self._open: dict[str, int] = {}
         self._orphans = self._reconcile()
+        self._owed += self._failed()
 
     @property
     def left(self) -> int:
         """Trials still to be handed out, at most."""
-        counted = [t for t in self._optuna.get_trials(deepcopy=False) if not t.user_attrs.get("duplicate")]
-        return len(self._owed) + len(self._orphans) + max(0, self._trials - len(counted))
+        duplicates = [bool(t.user_attrs.get("duplicate")) for t in self._optuna.get_trials(deepcopy=False)]
+        exhausted = len(duplicates) > TRIES and all(duplicates[-TRIES:])
+        fresh = 0 if exhausted else max(0, self._trials - duplicates.count(False))
+        return len(self._owed) + len(self._orphans) + fresh
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The next trial's configuration; FINISHED when there is none."""
@@ -92,6 +95,14 @@ class LedgerSearch(Searcher):
                 # Killed between asking and naming: drawn again from its number, it is the same configuration.
                 orphans.append(self._name(trial))
         return orphans
+
+    def _failed(self) -> list[dict[str, Any]]:
+        """What an earlier launch could not finish: run again for its row, though Optuna has been told."""
+        trials = self._optuna.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        named = [t.user_attrs for t in trials if "key" in t.user_attrs]
+        return [
+            {"role": "search", "changes": facts["changes"]} for facts in named if self._store.row(facts["key"]) is None
+        ]
 
     def _name(self, frozen: optuna.trial.FrozenTrial) -> int:
         trial = optuna.Trial(self._optuna, frozen._trial_id)

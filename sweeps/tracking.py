@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from basin.errors import UsageError
-from sweeps.schemas import SCHEMAS, hyperparameters
+from sweeps.schemas import SCHEMAS, hyperparameters, is_score
 from sweeps.store import Row, Store
 
 if TYPE_CHECKING:
@@ -132,18 +132,14 @@ class Tracker:
         for start in range(0, len(metrics), BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
         for table in SCHEMAS:
-            self.client.log_artifact(run_id, str(store.path(table, key)), "tables")
+            self.client.log_artifact(run_id, str(store.path(table, key)), f"tables/{table}")
         self.client.set_terminated(run_id, "FINISHED" if row["status"] == "done" else "FAILED", ended)
 
 
 def final_metrics(row: Row) -> list[str]:
     """The columns of a trial's row that are logged as final metrics: scores and costs."""
     costs = ("passes", "teacher_passes", "teacher_forwards", "seconds")
-    return [
-        name
-        for name, value in row.items()
-        if value is not None and (name.startswith(("val_", "test_")) or name in costs)
-    ]
+    return [name for name, value in row.items() if value is not None and (is_score(name) or name in costs)]
 
 
 def _param_names(row: Row) -> list[str]:

@@ -9,6 +9,7 @@ from ray import tune
 from basin.place import Place
 from basin.training import DivergedError
 from basin.trial import Outcome, Progress, run
+from sweeps.schemas import is_score
 from sweeps.store import Row, Store, tables_of, tables_of_diverged
 from sweeps.studies import Study
 
@@ -53,4 +54,4 @@ def _run(worker: Worker, key: str, config: dict[str, Any]) -> Row:
 
 def _seen_by_search(scores: dict[str, Any]) -> dict[str, float]:
     """Validation numbers only: the test split is never shown to a searcher or scheduler."""
-    return {name: value for name, value in scores.items() if name.startswith("val_") and value is not None}
+    return {n: value for n, value in scores.items() if n.startswith("val_") and is_score(n) and value is not None}

@@ -1,0 +1,276 @@
+"""The searcher: owed trials, orphans of a killed launcher, an end to every trial, nothing twice, validation only."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import torch
+from optuna.trial import TrialState
+from ray import tune
+from ray.tune.search import Searcher
+from tiny_sweep import put, row_of, study
+
+from basin.place import Machine, Place
+from basin.trial import Outcome, Progress, run
+from sweeps.search import TRIES, LedgerSearch, open_study
+from sweeps.store import Store
+from sweeps.studies import Study
+from sweeps.trainable import Worker, trainable
+
+Search = Callable[..., LedgerSearch]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    (tmp_path / "demo").mkdir()
+    return Store(tmp_path / "demo")
+
+
+@pytest.fixture
+def search(store: Store) -> Search:
+    """Function that makes a searcher over the store: each is one more launch of the same sweep."""
+
+    def make(*, owed: Any = (), trials: int = 3, chosen: Study | None = None) -> LedgerSearch:
+        return LedgerSearch(chosen or study(), store, list(owed), trials=trials, seed=0)
+
+    return make
+
+
+def told(store: Store) -> list[optuna.trial.FrozenTrial]:
+    """Every trial of the Optuna study, as the next launch reads it."""
+    return open_study(store.folder / "optuna.journal", study(), 0).get_trials()
+
+
+def done(**scores: float) -> dict[str, Any]:
+    return {"val_accuracy": 90.0, "val_q_bar_reset": -1.0, "status": "done", **scores}
+
+
+def drain(searcher: LedgerSearch) -> list[dict[str, Any]]:
+    """All that a searcher hands out, each told as done."""
+    configs = []
+    for number in range(1000):
+        config = searcher.suggest(f"id{number}")
+        if config == Searcher.FINISHED:
+            return configs
+        assert config is not None
+        configs.append(config)
+        searcher.on_trial_complete(f"id{number}", done())
+    raise AssertionError("the searcher never finishes")
+
+
+def test_owed_trials_come_first_then_as_many_as_were_asked_for(search: Search, store: Store) -> None:
+    owed = [{"role": "reference", "changes": {"construction": "deep", "seed": 1}}]
+    searcher = search(owed=owed)
+    assert searcher.left == 4
+    configs = drain(searcher)
+    assert [config["role"] for config in configs] == ["reference", "search", "search", "search"]
+    assert configs[0] == owed[0]
+    assert len({study().trial(config["changes"]).key for config in configs}) == 4
+    assert all(config["changes"]["seed"] == 0 for config in configs[1:])
+    assert searcher.left == 0
+    assert [trial.values for trial in told(store)] == [[90.0, -1.0]] * 3  # owed trials are no points of the search
+
+
+def test_more_trials_extend_the_same_study(search: Search) -> None:
+    first, more = drain(search(trials=2)), drain(search(trials=5))
+    assert len(more) == 3
+    assert first + more == drain_elsewhere(5)
+    assert drain(search(trials=4)) == []
+
+
+def drain_elsewhere(trials: int) -> list[dict[str, Any]]:
+    """What an undisturbed search hands out."""
+    drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(), directions=["maximize"] * 2)
+    drawn.sampler = open_sampler()
+    space = study().space
+    return [{"role": "search", "changes": {**space.draw(drawn.ask()), "seed": 0}} for _ in range(trials)]
+
+
+def open_sampler() -> optuna.samplers.BaseSampler:
+    from sweeps.space import sampler
+
+    return sampler("random", 0)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        done(val_accuracy=math.nan),
+        done(val_q_bar_reset=math.inf),
+        {"val_accuracy": 90.0, "status": "done"},
+        done(status="diverged"),
+        {"status": "diverged", "key": "k"},
+        {},
+        None,
+    ],
+)
+def test_a_trial_without_finite_objectives_fails(search: Search, store: Store, result: dict[str, Any] | None) -> None:
+    searcher = search()
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", result)
+    (trial,) = told(store)
+    assert trial.state is TrialState.FAIL
+
+
+def test_a_trial_stopped_part_way_fails(search: Search, store: Store) -> None:
+    searcher = search()
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", {"val_accuracy": 90.0, "val_q_bar_reset": -1.0, "passes": 3})  # no status
+    assert [trial.state for trial in told(store)] == [TrialState.FAIL]
+
+
+def test_an_error_fails_even_after_good_reports(search: Search, store: Store) -> None:
+    searcher = search()
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", done(), error=True)
+    assert [trial.state for trial in told(store)] == [TrialState.FAIL]
+
+
+def test_a_trial_that_failed_is_run_again_by_the_next_launch(search: Search) -> None:
+    searcher = search(trials=2)
+    failed = searcher.suggest("a")
+    searcher.suggest("b")
+    searcher.on_trial_complete("a", None, error=True)
+    searcher.on_trial_complete("b", done())
+    assert searcher.left == 0  # not in the same launch
+    again = search(trials=2)
+    assert again.left == 1
+    assert drain(again) == [failed]
+
+
+def test_diverged_trials_are_not_run_again(search: Search, store: Store) -> None:
+    searcher = search(trials=1)
+    config = searcher.suggest("a")
+    assert config
+    put(store, {"key": study().trial(config["changes"]).key, "status": "diverged", "role": "search"})
+    searcher.on_trial_complete("a", {"status": "diverged"})
+    assert drain(search(trials=1)) == []
+
+
+def test_orphans_are_adopted_under_their_number(search: Search, store: Store) -> None:
+    killed = search()
+    configs = [killed.suggest("a"), killed.suggest("b")]
+    assert [trial.state for trial in told(store)] == [TrialState.RUNNING] * 2
+    again = search()
+    assert again.left == 3
+    assert drain(again)[:2] == configs
+    assert [(trial.number, trial.state) for trial in told(store)] == [(n, TrialState.COMPLETE) for n in range(3)]
+    assert [trial.params["t"] for trial in told(store)[:2]] == [c["changes"]["t"] for c in configs if c]
+
+
+def test_results_in_the_store_are_told(search: Search, store: Store) -> None:
+    killed = search()
+    first, second, third = (killed.suggest(name) for name in "abc")
+    assert first
+    assert second
+    put(store, row_of(study(), first["changes"], val_accuracy=70.0))
+    put(store, row_of(study(), second["changes"], status="diverged", val_accuracy=None))
+    assert drain(search()) == [third]
+    trials = told(store)
+    assert trials[0].values == [70.0, -1.0]  # validation, not test
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
+
+
+def test_a_trial_killed_before_it_was_named_is_drawn_again(search: Search, store: Store) -> None:
+    chosen = study()
+    asked = open_study(store.folder / "optuna.journal", chosen, 0).ask()
+    asked.suggest_categorical("construction", chosen.space.constructions)  # killed here: no key, half the parameters
+    assert drain(search(trials=2)) == drain_elsewhere(2)
+    assert [trial.state for trial in told(store)] == [TrialState.COMPLETE] * 2
+
+
+def test_exhausted_space_finishes(search: Search, store: Store) -> None:
+    fixed = {"construction": "constrained", "t": "0.1", "beta": "1"}
+    chosen = study(**fixed)
+    configs = drain(search(trials=5, chosen=chosen))
+    assert [config["changes"] for config in configs] == [{"construction": "constrained", "seed": 0}]
+    states = [trial.state for trial in told(store)]
+    assert states == [TrialState.COMPLETE] + [TrialState.FAIL] * TRIES
+    again = search(trials=5, chosen=chosen)
+    assert again.left == 0  # a finished sweep run again returns at once
+    assert drain(again) == []
+
+
+def test_duplicates_are_skipped_and_not_counted(search: Search, store: Store) -> None:
+    fixed = {"t": "0.1", "beta": "1", "temperature": "2", "weight": "0.5"}
+    configs = drain(search(trials=2, chosen=study(**fixed)))
+    assert sorted(config["changes"]["construction"] for config in configs) == ["constrained", "distilled"]
+    assert len([trial for trial in told(store) if trial.state is TrialState.COMPLETE]) == 2
+
+
+def reported(monkeypatch: pytest.MonkeyPatch, worker: Worker, config: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a trial says to Tune; outside of a cluster, Tune's own function is replaced."""
+    reports: list[dict[str, Any]] = []
+    monkeypatch.setattr(tune, "report", reports.append)
+    trainable(config, worker)
+    return reports
+
+
+@pytest.fixture
+def worker(store: Store, tmp_path: Path, image_cache: Path) -> Worker:
+    threads = torch.get_num_threads()
+    place = Place(machine=Machine(device="cpu", threads=threads), cache=image_cache, runs=tmp_path / "runs")
+    return Worker(study(model="mlp", hidden="8"), store, place, {"commit": "abc"})
+
+
+CONFIG = {"role": "search", "changes": {"construction": "constrained", "seed": 0}}
+
+
+def test_a_trial_reports_validation_only(monkeypatch: pytest.MonkeyPatch, worker: Worker) -> None:
+    reports = reported(monkeypatch, worker, CONFIG)
+    assert len(reports) == 3  # after each epoch, and the finished ensemble
+    own = {"key", "status", "progress", "passes"}
+    for report in reports:
+        assert {name for name in report if not name.startswith("val_")} <= own
+        assert "val_accuracy" in report
+    key = worker.study.trial(CONFIG["changes"]).key
+    row = worker.store.row(key)
+    assert row is not None
+    assert any(name.startswith("test_") and value is not None for name, value in row.items())
+    assert [reports[-1][name] for name in worker.study.objectives] == [row[name] for name in worker.study.objectives]
+    assert (reports[-1]["key"], reports[-1]["status"]) == (key, "done")
+    assert (row["role"], row["sweep"], row["commit"]) == ("search", "demo", "abc")
+
+
+def test_a_stored_trial_is_reported_and_not_run_again(monkeypatch: pytest.MonkeyPatch, worker: Worker) -> None:
+    first = reported(monkeypatch, worker, CONFIG)
+    path = worker.store.path("trials", str(first[-1]["key"]))
+    before = path.stat().st_mtime_ns
+    assert reported(monkeypatch, worker, CONFIG) == first[-1:]
+    assert path.stat().st_mtime_ns == before
+
+
+def test_a_diverged_trial_is_a_row(monkeypatch: pytest.MonkeyPatch, worker: Worker) -> None:
+    wild = Worker(worker.study.set({"lr": "1e30", "momentum": "0"}), worker.store, worker.place)
+    (report,) = reported(monkeypatch, wild, CONFIG)
+    assert report["status"] == "diverged"
+    assert not any(name.startswith("val_") for name in report)
+    row = worker.store.row(str(report["key"]))
+    assert row is not None
+    assert (row["status"], row["lr"], row["val_accuracy"], row["role"]) == ("diverged", 1e30, None, "search")
+    assert not list((worker.store.folder / "weights").glob("*"))
+    assert not list((worker.store.folder / "scratch").glob("*"))
+
+
+def test_a_trial_cut_off_goes_on_from_its_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, worker: Worker, tmp_path: Path
+) -> None:
+    trial = worker.study.trial(CONFIG["changes"])
+    *_, whole = run(trial, worker.place)
+    assert isinstance(whole, Outcome)
+    scratch = worker.store.folder / "scratch" / trial.key
+    cut = run(trial, Place(**{**vars(worker.place), "scratch": scratch}))
+    assert isinstance(next(cut), Progress)
+    assert isinstance(next(cut), Progress)  # the checkpoint of the first epoch is written now
+    del cut
+    assert list(scratch.iterdir())
+    reported(monkeypatch, worker, CONFIG)
+    row = worker.store.row(trial.key)
+    assert row is not None
+    assert {name: row[name] for name in whole.scores} == whole.scores
+    assert row["passes"] == whole.meter.passes
+    assert worker.store.table("history", trial.key)["step"].to_pylist() == [p.index for p in whole.history]
+    assert not scratch.exists()

@@ -1,0 +1,201 @@
+"""The ledger: typed columns that say what they are, whole files or none, the row that says 'done' last."""
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+import torch
+from safetensors import safe_open
+from tiny_sweep import put, row_of, study
+
+from basin.constructions import constructions
+from basin.errors import UsageError
+from basin.metrics import metrics
+from basin.place import Machine, Place
+from basin.spec import describe
+from basin.trial import Outcome, run
+from sweeps.schemas import SCHEMAS, TIMING, hyperparameters
+from sweeps.store import Store, open_store, tables_of, tables_of_diverged
+
+CHANGES = {"construction": "constrained", "seed": 0}
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory, image_cache: Path) -> Outcome:
+    """A trial that has been run."""
+    machine = Machine(device="cpu", threads=torch.get_num_threads())
+    place = Place(machine=machine, cache=image_cache, runs=tmp_path_factory.mktemp("runs"))
+    *_, last = run(study(model="mlp", hidden="8").trial(CHANGES), place)
+    assert isinstance(last, Outcome)
+    return last
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "storage" / "demo")
+
+
+@pytest.mark.parametrize("table", SCHEMAS)
+def test_every_column_says_what_it_holds(table: str) -> None:
+    schema = SCHEMAS[table]()
+    assert len(set(schema.names)) == len(schema.names)
+    assert schema.names[0] == "key"
+    for field in schema:
+        facts = {name.decode(): value.decode() for name, value in (field.metadata or {}).items()}
+        assert facts.get("doc"), f"{table}.{field.name} has no meaning"
+        assert facts.get("kind") in {"metric", "hyperparameter", "fact"}, f"{table}.{field.name}"
+        assert facts.keys() <= {"doc", "kind", "unit", "better"}
+        if facts["kind"] == "metric":
+            assert facts.get("unit"), f"{table}.{field.name} has no unit"
+            assert facts["better"] in {"higher", "lower", "neither"}
+            assert field.type == pa.float64()
+
+
+def test_every_hyperparameter_and_metric_has_a_column() -> None:
+    schema = SCHEMAS["trials"]()
+    for construction in constructions.classes():
+        for spec in describe(construction):
+            field = schema.field(spec.name)
+            assert field.metadata[b"kind"] == b"hyperparameter"
+            assert field.metadata[b"doc"].decode() == spec.doc
+    assert schema.field("beta").type == pa.float64()
+    assert schema.field("members").type == pa.int64()
+    assert {spec.name for spec in hyperparameters()} <= set(schema.names)
+    for name, metric in metrics().items():
+        for split in ("val", "test"):
+            field = schema.field(f"{split}_{name}")
+            assert field.metadata[b"unit"].decode() == metric.unit
+            assert field.metadata[b"better"].decode() == metric.better
+    assert schema.field("val_q_bar_reset").metadata[b"unit"] == b"accuracy points"
+    assert set(TIMING) <= set(schema.names)
+
+
+def test_nothing_of_an_outcome_is_lost(store: Store, outcome: Outcome) -> None:
+    key = outcome.trial.key
+    store.write(key, tables_of(outcome, sweep="demo", role="search"))
+    row = store.row(key)
+    assert row is not None
+    expected = {
+        **outcome.trial.flat(),
+        **outcome.scores,
+        **outcome.machine,
+        **vars(outcome.meter),
+        "seconds": outcome.seconds,
+        "key": key,
+        "status": "done",
+        "sweep": "demo",
+        "role": "search",
+    }
+    assert {name: row[name] for name in expected} == expected
+    assert row["finished_at"].tzinfo is not None
+    assert [{k: v for k, v in r.items() if k != "key"} for r in store.table("members", key).to_pylist()] == [
+        {name: member.get(name) for name in SCHEMAS["members"]().names if name != "key"} for member in outcome.members
+    ]
+    points = store.table("paths", key).to_pylist()
+    assert points == [{"key": key, **vars(point)} for point in outcome.paths]
+    history = store.table("history", key).to_pylist()
+    assert [step["passes"] for step in history] == [progress.passes for progress in outcome.history]
+    for step, progress in zip(history, outcome.history, strict=True):
+        assert {name: step[name] for name in progress.scores} == progress.scores
+    for table in SCHEMAS:
+        assert store.table(table, key).schema.equals(SCHEMAS[table](), check_metadata=True)
+
+
+def test_weights_are_the_vertices(store: Store, outcome: Outcome) -> None:
+    store.write_weights("k", outcome)
+    with safe_open(store.folder / "weights" / "k.safetensors", framework="pt") as file:
+        assert file.metadata() == {"key": "k"}
+        assert set(file.keys()) == set(outcome.vertices)
+        for name, tensor in outcome.vertices.items():
+            assert torch.equal(file.get_tensor(name), tensor)
+
+
+def test_a_diverged_trial_has_a_row_and_no_scores(store: Store, outcome: Outcome) -> None:
+    store.write("k", tables_of_diverged(outcome.trial, role="search"))
+    row = store.row("k")
+    assert row is not None
+    assert row["status"] == "diverged"
+    assert row["val_accuracy"] is None
+    assert row["beta"] == 1.0
+    assert store.table("paths", "k").num_rows == 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_torn_row_counts_as_not_done(store: Store, share: float) -> None:
+    row = row_of(study(), CHANGES)
+    put(store, row)
+    assert store.row(row["key"]) is not None
+    path = store.path("trials", row["key"])
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    assert store.row(row["key"]) is None
+    assert store.rows() == []
+
+
+def test_what_is_absent_is_not_done(store: Store) -> None:
+    assert store.keys() == []
+    assert store.rows() == []
+    assert store.row("nope") is None
+
+
+def test_a_trial_is_done_when_all_is_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    replace = Path.replace
+
+    def recorded(self: Path, target: Path) -> Path:
+        order.append(Path(target).parent.name)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", recorded)
+    put(store, row_of(study(), CHANGES))
+    assert order[-1] == "trials"
+    assert sorted(order) == sorted(SCHEMAS)
+
+
+@pytest.mark.parametrize("fails_at", range(len(SCHEMAS)))
+def test_a_full_disk_leaves_no_part(store: Store, monkeypatch: pytest.MonkeyPatch, fails_at: int) -> None:
+    row, count, write = row_of(study(), CHANGES), [0], Path.write_bytes
+
+    def full(self: Path, content: Any) -> int:
+        count[0] += 1
+        if count[0] == fails_at + 1:
+            write(self, content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="No space left"):
+            put(store, row)
+    assert store.row(row["key"]) is None
+    written = [path for path in store.folder.rglob("*") if path.is_file()]
+    assert len(written) == fails_at
+    for path in written:
+        assert path.suffix == ".parquet"
+        assert not path.name.startswith(".")
+        pyarrow.parquet.read_table(path)
+    put(store, row)  # run again: whole
+    assert store.keys() == [row["key"]]
+
+
+def test_a_row_is_replaced_whole(store: Store) -> None:
+    put(store, row_of(study(), CHANGES, val_accuracy=1.0))
+    put(store, row_of(study(), CHANGES, val_accuracy=2.0))
+    assert [row["val_accuracy"] for row in store.rows()] == [2.0]
+
+
+def test_files_are_readable_by_others(store: Store) -> None:
+    put(store, row_of(study(), CHANGES))
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in store.folder.rglob("*.parquet"))
+
+
+def test_a_sweep_that_is_not_there_is_named(store: Store) -> None:
+    put(store, row_of(study(), CHANGES))
+    (store.folder / "sweep.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"no sweep 'other' in .*: expected one of demo"):
+        open_store(store.folder.parent, "other")
+    with pytest.raises(UsageError, match=r"\(none yet\)"):
+        open_store(store.folder.parent / "empty", "other")
+    assert open_store(store.folder.parent, "demo") == store
