@@ -1,0 +1,84 @@
+"""What holds for every metric, and what `score` computes when."""
+
+import inspect
+import math
+
+import pytest
+import torch
+from cases import answers, predictions, right
+
+from basin.metrics import metric, metrics, score
+
+FINAL = {name for name, found in metrics().items() if found.final}
+NEEDY = {name for name, found in metrics().items() if found.needs}
+DEGENERATE = {
+    "one class": lambda labels: torch.zeros(3, len(labels), 7, dtype=torch.float64).log_softmax(dim=2),
+    "all right": lambda labels: right(labels),
+    "all wrong": lambda labels: right((labels + 1) % 7),
+    "one wrong": lambda labels: torch.cat([right(labels, members=2), right((labels + 1) % 7, members=1)]),
+    "single member": lambda labels: predictions(1, len(labels)),
+    "always the same": lambda labels: right(torch.zeros_like(labels)),
+}
+
+
+def test_expensive_metrics_wait_for_the_end() -> None:
+    log_probs, labels = predictions(2), answers()
+    assert score(log_probs, labels).keys() == metrics().keys() - FINAL - NEEDY
+    assert score(log_probs, labels, final=True).keys() == metrics().keys() - NEEDY
+    everything = score(log_probs, labels, final=True, fit=(log_probs, labels), ood=log_probs)
+    assert everything.keys() == metrics().keys()
+    assert {"calibrated_log_likelihood", "temperature", "scaled_nll"} <= FINAL
+
+
+@pytest.mark.parametrize("name", metrics())
+def test_a_metric_is_a_function_of_its_module(name: str) -> None:
+    found = metrics()[name]
+    assert getattr(inspect.getmodule(found.compute), name) is found.compute
+    assert set(found.needs) <= {"fit", "ood"}
+
+
+@pytest.mark.parametrize("name", metrics())
+@pytest.mark.parametrize("case", DEGENERATE)
+@pytest.mark.parametrize("images", [1, 30])
+def test_no_metric_is_ever_not_a_number(name: str, case: str, images: int) -> None:
+    found, labels = metrics()[name], answers(images)
+    log_probs = DEGENERATE[case](labels)
+    given = {"fit": (log_probs, labels), "ood": log_probs}
+    value = found.compute(log_probs, labels, **{need: given[need] for need in found.needs})
+    assert isinstance(value, float)
+    assert not math.isnan(value)
+    if math.isinf(value):
+        assert "inf" in (found.compute.__doc__ or "")
+
+
+@pytest.mark.parametrize("name", [name for name, found in metrics().items() if found.per_image])
+def test_an_image_mean_is_the_mean_of_its_images(name: str) -> None:
+    found, log_probs, labels = metrics()[name], predictions(3, 12), answers(12)
+    alone = [found.compute(log_probs[:, [n]], labels[[n]]) for n in range(12)]
+    assert found.compute(log_probs, labels) == pytest.approx(sum(alone) / 12)
+
+
+def test_one_class_only_and_two() -> None:
+    labels = torch.zeros(5, dtype=torch.int64)
+    found = score(
+        torch.zeros(2, 5, 1), labels, final=True, fit=(torch.zeros(2, 5, 1), labels), ood=torch.zeros(2, 3, 1)
+    )
+    assert {name for name, value in found.items() if value} == {
+        "accuracy", "member_mean_accuracy", "member_best_accuracy", "member_worst_accuracy",
+        "temperature", "ood_auroc_max_probability", "ood_auroc_entropy",
+    }  # fmt: skip
+    two = score(predictions(2, 50, 2), answers(50, 2), final=True)
+    assert all(math.isfinite(value) for value in two.values())
+
+
+def test_two_metrics_of_a_name_and_unknown_needs_are_refused() -> None:
+    def nll(log_probs: object, labels: object) -> float:
+        return 0.0
+
+    def odd(log_probs: object, labels: object, *, weather: object) -> float:
+        return 0.0
+
+    with pytest.raises(AssertionError, match="two metrics 'nll'"):
+        metric(unit="1", better="neither")(nll)
+    with pytest.raises(AssertionError, match="metric 'odd' needs .*weather.*: expected some of"):
+        metric(unit="1", better="neither")(odd)
