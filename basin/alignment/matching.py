@@ -70,4 +70,4 @@ def total(similarities: Similarities, units: Units | None = None) -> float:
     if units is None:
         return float(sum(matrix.diagonal().sum() for matrix in similarities))
     pairs = zip(similarities, units, strict=True)
-    return float(sum(matrix[torch.arange(len(matrix)), index.to(matrix.device)].sum() for matrix, index in pairs))
+    return float(sum(matrix.gather(1, index.to(matrix.device)[:, None]).sum() for matrix, index in pairs))

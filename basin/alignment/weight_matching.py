@@ -1,7 +1,7 @@
 """Weight matching: coordinate ascent over groups of units (Ainsworth 2023, Algorithm 1)."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
@@ -86,7 +86,5 @@ def _units(tensor: Tensor, axis: int) -> Tensor:
 
 
 def _trained(group: Group, weights: Collection[str]) -> Group:
-    parts = tuple(
-        type(part)(tuple(axis for axis in part.axes if axis[0] in weights), part.readings) for part in group.parts
-    )
-    return Group(group.size, parts, group.blocks)
+    parts = (replace(part, axes=tuple(axis for axis in part.axes if axis[0] in weights)) for part in group.parts)
+    return replace(group, parts=tuple(parts))

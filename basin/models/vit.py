@@ -62,7 +62,9 @@ class ViTModule(nn.Module):
             nn.init.trunc_normal_(tensor, std=0.02)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                # As Dosovitskiy's code. The truncated normal of 0.02 in others' is for wider layers: with SGD and 48
+                # channels it stayed at chance for 300 steps, at every learning rate from 0.003 to 0.1.
+                nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,0 +1,117 @@
+"""Every permutation that a model's spec allows leaves its function as it is; a spec that lacks an axis does not."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from aligning import KINDS, difference, distinct, network, shuffled
+from hypothesis import given
+from hypothesis import strategies as st
+
+from basin.alignment.permutation import compose, identity, nested, permute, random
+from basin.models.symmetry import Group, Part, Symmetry
+from basin.seeds import generator
+
+AXIS = Part((("w", 0),))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_random_permutation_changes_no_output(kind: str, seed: int) -> None:
+    function, symmetry = network(kind)
+    params = distinct(function, seed)
+    moved, _ = shuffled(params, symmetry, seed)
+    assert difference(function, params, moved) < 1e-12
+    for name, group in symmetry.items():
+        assert all(not torch.equal(moved[n], params[n]) for part in group.parts for n, _ in part.axes), name
+
+
+@pytest.mark.parametrize("kind", ["mlp", "batch", "layer", "group", "vit"])
+def test_an_untouched_tensor_has_no_hidden_units(kind: str) -> None:
+    function, symmetry = network(kind)
+    named = {name for group in symmetry.values() for part in group.parts for name, _ in part.axes}
+    rest = {name for name in function.init(0) if name not in named and "num_batches" not in name}
+    assert rest == {{"mlp": "4.bias"}.get(kind, "head.bias")}
+
+
+def without(symmetry: Symmetry, group: str, part: int, axis: int) -> Symmetry:
+    """The spec with one of its axes forgotten."""
+    parts = list(symmetry[group].parts)
+    axes = parts[part].axes
+    parts[part] = replace(parts[part], axes=axes[:axis] + axes[axis + 1 :])
+    return symmetry | {group: replace(symmetry[group], parts=tuple(parts))}
+
+
+@pytest.mark.parametrize("kind", ["mlp", "batch", "layer", "group", "vit"])
+def test_every_axis_is_needed(kind: str) -> None:
+    function, symmetry = network(kind)
+    params = distinct(function)
+    for name, group in symmetry.items():
+        for p, part in enumerate(group.parts):
+            for a, axis in enumerate(part.axes):
+                moved, _ = shuffled(params, without(symmetry, name, p, a))
+                # q·b for the bias b of the keys is the same for all keys: softmax does not see it.
+                free = axis[0].endswith(".k.bias")
+                assert (difference(function, params, moved) < 1e-9) == free, (name, axis)
+
+
+def test_group_norms_keep_their_groups_together() -> None:
+    _, symmetry = network("group")
+    assert {group.size // group.blocks for group in symmetry.values()} == {8}
+    _, symmetry = network("layer")
+    assert {group.blocks for group in symmetry.values()} == {1}
+
+
+@pytest.mark.parametrize("norm", ["group"])
+def test_channels_that_change_their_norm_group_change_the_function(norm: str) -> None:
+    function, symmetry = network(norm)
+    params = distinct(function)
+    free = {name: replace(group, blocks=1) for name, group in symmetry.items()}
+    assert difference(function, params, shuffled(params, free)[0]) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["mlp", "group", "vit"])
+def test_permutations_compose(kind: str) -> None:
+    function, symmetry = network(kind)
+    params = distinct(function)
+    once, first = shuffled(params, symmetry, 1)
+    twice, second = shuffled(once, symmetry, 2)
+    both = permute(params, symmetry, compose(first, second))
+    assert all(torch.equal(both[name], twice[name]) for name in params)
+    same = permute(params, symmetry, identity(symmetry))
+    assert all(torch.equal(same[name], params[name]) for name in params)
+
+
+@given(blocks=st.integers(1, 5), length=st.integers(1, 5), parts=st.integers(1, 3), seed=st.integers(0, 2**32))
+def test_random_units_are_a_permutation_within_blocks(blocks: int, length: int, parts: int, seed: int) -> None:
+    group = Group(blocks * length, tuple(Part(((f"w{p}", 0),)) for p in range(parts)), blocks)
+    units = random({"g": group}, generator(seed))["g"]
+    assert len(units) == parts
+    orders = set()
+    for index in units:
+        assert sorted(index.tolist()) == list(range(group.size))
+        came_from = index.reshape(blocks, length) // length
+        assert bool((came_from == came_from[:, :1]).all())
+        orders.add(tuple(came_from[:, 0].tolist()))
+    assert len(orders) == 1, "the parts share the order of the blocks"
+
+
+def test_nested_units() -> None:
+    index = nested(torch.tensor([1, 0]), torch.tensor([[2, 0, 1], [0, 2, 1]]))
+    assert index.tolist() == [5, 3, 4, 0, 2, 1]
+
+
+def test_an_axis_of_another_size_is_refused() -> None:
+    symmetry = {"g": Group(3, (Part((("w", 1),)),))}
+    with pytest.raises(ValueError, match=r"^axis 1 of w: expected the group's 3 units, got 4$"):
+        permute({"w": torch.zeros(3, 4)}, symmetry, identity(symmetry))
+
+
+def test_blocks_are_of_equal_length() -> None:
+    with pytest.raises(ValueError, match=r"^5 units cannot be in 2 blocks of equal length$"):
+        Group(5, (AXIS,), 2)
+
+
+def test_a_group_has_one_axis_of_a_tensor() -> None:
+    with pytest.raises(ValueError, match=r"^a group may act on one axis of a tensor, not on two: w$"):
+        Group(4, (AXIS, Part((("w", 1),))))
