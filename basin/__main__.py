@@ -69,12 +69,13 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
     return {
         "key": outcome.trial.key,
         "trial": outcome.trial.flat(),
-        "scores": outcome.scores,
+        "scores": outcome.measured.scores,
         "cost": asdict(outcome.meter) | {"seconds": outcome.seconds},
         "machine": outcome.machine,
-        "members": outcome.members,
+        "members": outcome.measured.members,
         "history": [asdict(progress) for progress in outcome.history],
-        "paths": [asdict(point) for point in outcome.paths],
+        "paths": [asdict(point) for point in outcome.measured.paths],
+        "hull": [asdict(point) for point in outcome.measured.hull],
     }
 
 

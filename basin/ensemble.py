@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from basin import stack
+from basin.alignment.certificate import Certificate
 from basin.stack import Stack
 
 Edge = tuple[int, int]
@@ -22,6 +23,10 @@ class Ensemble:
     """Members as affine combinations of the vertices: rows sum to 1."""
     edges: tuple[Edge, ...] = ()
     """Pairs of vertices that the construction claims to be connected."""
+    anchors: tuple[int, int, int] = (0, 1, 2)
+    """Vertices that span the plane in which the ensemble is drawn, the first its origin."""
+    certificates: tuple[Certificate, ...] = ()
+    """Proofs that members compute what they did before they were aligned."""
 
     def __post_init__(self) -> None:
         sums = self.coords.sum(dim=1)
@@ -42,3 +47,13 @@ class Ensemble:
 def all_pairs(count: int) -> tuple[Edge, ...]:
     """Every pair i < j of `count` networks."""
     return tuple(combinations(range(count), 2))
+
+
+def star_pairs(count: int) -> tuple[Edge, ...]:
+    """Member 0 with every other."""
+    return tuple((0, other) for other in range(1, count))
+
+
+def chain(count: int) -> tuple[Edge, ...]:
+    """Every network with the next."""
+    return tuple((i, i + 1) for i in range(count - 1))

@@ -1,7 +1,5 @@
 """Predictions of a stack, and the statistics that a mixed network needs before it can predict."""
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -45,15 +43,3 @@ def reset(network: Network, params: Params, data: Data, count: int | None) -> Pa
         for indices in order.tensor_split(max(1, -(-len(order) // CHUNK))):
             network(fresh, data.normalise(data.train.take(indices)[0]), train=True)
     return fresh
-
-
-def interpolated(network: Network, params: Params, data: Data, count: int | None) -> Params:
-    """The network with the mixture of its vertices' statistics, as it is."""
-    return params
-
-
-POLICIES: dict[str, Callable[[Network, Params, Data, int | None], Params]] = {
-    "reset": reset,
-    "interp": interpolated,
-}
-"""What is done about BatchNorm in a mixed network; part of the name of every connectivity number."""

@@ -1,6 +1,6 @@
 """What a stack is trained on: losses of its members, and of mixtures of them.
 
-    K · L(Θ) = Σ_k ℓ(θ_k) + β K · ( mean over draws of ℓ(W Θ)  +  penalty(Θ) )
+    K · L(Θ) = Σ_k ℓ(θ_k) + β K · mean over draws of ℓ(W Θ) + K · Σ_p strength_p · penalty_p(Θ)
 
 K times the L of the design, so that with β = 0 every member takes exactly the steps of a network trained alone.
 """
@@ -51,10 +51,13 @@ class Batch:
     """One member's batch, with what was computed on it already."""
 
     images: Float[Tensor, "batch channels height width"]
-    labels: Int[Tensor, " batch"]
+    labels: Int[Tensor, " batch"] | Float[Tensor, "batch classes"]
+    """Classes, or the probabilities of the classes."""
     teacher_logits: dict[int, Tensor] = field(default_factory=dict)
 
 
+Inputs = Callable[[Batch, torch.Generator], Batch]
+"""(batch, generator) → the batch that is trained on."""
 Loss = Callable[[Tensor, Batch, Float[Tensor, " K"]], Tensor]
 """(logits, batch, row of the mixing matrix) → mean loss of the batch."""
 
@@ -72,21 +75,35 @@ class Objective:
     beta: float = 0.0
     """Constraint strength β."""
     sampler: Sampler | None = None
-    penalty: Penalty | None = None
+    penalties: tuple[tuple[float, Penalty], ...] = ()
+    """Strength and penalty, for each that counts."""
+    inputs: Inputs | None = None
+    """What is done to a batch before any network sees it."""
 
 
 class Distillation:
     """(1−λ)·CE + λ·τ²·KL(teacher ‖ student) at temperature τ, batch mean (Hinton 2015, section 2).
 
-    The teacher of a mixed network is the same mixture of the teachers' tempered probabilities.
+    Student k learns from teacher k, and a mixed network from the same mixture of the teachers' tempered
+    probabilities; with `shared` every network learns from the mean over all teachers.
     """
 
-    def __init__(self, network: Network, teachers: Stack, meter: Meter, *, temperature: float, weight: float) -> None:
+    def __init__(
+        self,
+        network: Network,
+        teachers: Stack,
+        meter: Meter,
+        *,
+        temperature: float,
+        weight: float,
+        shared: bool = False,
+    ) -> None:
         self._network = network
         self._teachers = list(stack.rows(teachers))
         self._meter = meter
         self._temperature = temperature
         self._weight = weight
+        self._shared = torch.full((len(self._teachers),), 1 / len(self._teachers)) if shared else None
 
     def __call__(self, logits: Tensor, batch: Batch, weights: Tensor) -> Tensor:
         """The loss of one network's logits on one batch."""
@@ -94,7 +111,7 @@ class Distillation:
         if self._weight == 0:
             return hard
         tau = self._temperature
-        target = self._target(batch, weights)
+        target = self._target(batch, weights if self._shared is None else self._shared)
         soft = F.kl_div(F.log_softmax(logits / tau, dim=1), target, reduction="batchmean")
         return (1 - self._weight) * hard + self._weight * tau**2 * soft
 
@@ -109,3 +126,17 @@ class Distillation:
                 self._meter.teacher_forwards += 1
             parts.append(share * F.softmax(batch.teacher_logits[k] / self._temperature, dim=1))
         return torch.stack(parts).sum(dim=0)
+
+
+def mixup(alpha: float, classes: int) -> Inputs:
+    """Each image mixed with another of its batch, γ ~ Beta(α, α) a batch, and the labels likewise (Zhang 2018)."""
+
+    def mix(batch: Batch, draws: torch.Generator) -> Batch:
+        gammas = torch._sample_dirichlet(torch.full((2,), alpha, dtype=torch.float64), draws)
+        gamma = float(gammas[0])
+        other = torch.randperm(len(batch.images), generator=draws).to(batch.images.device)
+        labels = F.one_hot(batch.labels.long(), classes).to(batch.images)
+        images = gamma * batch.images + (1 - gamma) * batch.images[other]
+        return Batch(images, gamma * labels + (1 - gamma) * labels[other])
+
+    return mix

@@ -1,9 +1,11 @@
 """What a construction is given: a network, data, a budget, and what others have trained already."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+import torch
 
 from basin import runs, stack
 from basin.data import Data
@@ -11,7 +13,7 @@ from basin.network import Network
 from basin.objective import Meter, Objective
 from basin.runs import Runs
 from basin.stack import Stack
-from basin.training import State, train
+from basin.training import Rate, State, train
 
 
 @dataclass
@@ -41,7 +43,39 @@ class Task:
         self.meter.passes += step
         return self.runs.state(0, step)
 
-    def train(self, start: Callable[[], State], objective: Objective) -> Iterator[State]:
+    def fresh(self, count: int) -> State:
+        """The members of the deep ensemble before their first step."""
+        return State(stack.stack([self.network.init(self.runs.seed, "member", member) for member in range(count)]))
+
+    def restarted(self, t: float) -> Rate:
+        """The whole learning-rate schedule within what is left of the budget after the time t."""
+        start = round(t * self.runs.steps)
+        return lambda step: self.runs.training.lr_at(step - start, self.runs.steps - start)
+
+    def decay(self, state: State, steps: int, top: float) -> State:
+        """A copy of a network after `steps` more steps, in which its learning rate falls linearly from `top` to 0."""
+        copy, start = state.map(torch.clone), state.step
+        *_, last = train(
+            self.network,
+            self.data,
+            copy,
+            training=self.runs.training,
+            seed=self.runs.seed,
+            members=[0],
+            until=start + steps,
+            meter=self.meter,
+            rate=lambda step: top * (1 - (step - start + 1) / steps),
+        )
+        return last
+
+    def train(
+        self,
+        start: Callable[[], State],
+        objective: Objective = Objective(),  # noqa: B008 (frozen)
+        *,
+        rate: Rate | None = None,
+        stops: Collection[int] = (),
+    ) -> Iterator[State]:
         """Train a stack to the end of the budget, from `start` or from this trial's own checkpoint.
 
         The checkpoint of a state is written only after the consumer has taken it, so that what was recorded of a
@@ -60,6 +94,8 @@ class Task:
             members=range(stack.size(begin.thetas)),
             until=self.runs.steps,
             meter=self.meter,
+            rate=rate,
+            stops=stops,
         ):
             yield state
             if self.scratch and state.step < self.runs.steps:

@@ -1,13 +1,14 @@
 """The only training loop: one stack, one objective, from one step to another."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 from torch.autograd import backward
+from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
 from basin import stack
@@ -18,6 +19,9 @@ from basin.objective import Batch, Meter, Objective
 from basin.seeds import generator
 from basin.spec import Bounds, Search, check
 from basin.stack import Params, Stack
+
+Rate = Callable[[int], float]
+"""Step → learning rate."""
 
 
 class DivergedError(ArithmeticError):
@@ -34,10 +38,12 @@ class Training:
     """Images of one network's batch."""
     lr: Annotated[float, Bounds(0), Search(0.01, 0.5, log=True)] = 0.1
     """Peak learning rate."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """sgd with Nesterov momentum, or adamw (β₁ = `momentum`, β₂ = 0.999), the usual choice for transformers."""
     momentum: Annotated[float, Bounds(0, 1)] = 0.9
-    """Nesterov momentum of SGD."""
-    weight_decay: Annotated[float, Bounds(0), Search(1e-5, 1e-2, log=True)] = 5e-4
-    """L2 penalty added to the gradient."""
+    """Decay of the mean gradient."""
+    weight_decay: Annotated[float, Bounds(0), Search(1e-5, 1e-1, log=True)] = 5e-4
+    """L2 penalty added to the gradient (sgd), or decoupled from it (adamw)."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Learning rate after the warm-up."""
     warmup: Annotated[float, Bounds(0, 1)] = 0.05
@@ -52,11 +58,15 @@ class Training:
         """SGD steps of one member."""
         return self.epochs * steps_per_epoch(images, self.batch_size)
 
+    def warmed_up(self, step: int, steps: int) -> float:
+        """The peak learning rate, or less while it rises."""
+        return self.lr * min(1.0, (step + 1) / (self.warmup * steps + 1))
+
     def lr_at(self, step: int, steps: int) -> float:
         """Learning rate of step `step` (from 0) of `steps`."""
         warmup = self.warmup * steps
         if step < warmup:
-            return self.lr * (step + 1) / (warmup + 1)
+            return self.warmed_up(step, steps)
         done = (step - warmup) / max(1.0, steps - warmup)
         return (
             self.lr * {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[self.schedule]
@@ -96,26 +106,33 @@ def train(
     members: Sequence[int],
     until: int,
     meter: Meter,
+    rate: Rate | None = None,
+    stops: Collection[int] = (),
 ) -> Iterator[State]:
-    """Train the stack in `state` to step `until`; yield at each end of an epoch, and at the end.
+    """Train the stack in `state` to step `until`; yield at each end of an epoch, at each of `stops`, and at the end.
 
-    `members` are the identities of the K networks: they choose data order and augmentation. The yielded state is
-    live: copy it to keep it. Raises DivergedError when a loss is not finite.
+    `members` are the identities of the K networks: they choose data order and augmentation. `rate` replaces the
+    schedule of `training`. The yielded state is live: copy it to keep it. Raises DivergedError when a loss is not
+    finite.
     """
     thetas = state.thetas
     leaves = _Leaves(network, thetas)
     total, epoch = training.steps(len(data.train)), steps_per_epoch(len(data.train), training.batch_size)
     losses: list[Tensor] = []
+    rate = rate or (lambda step: training.lr_at(step, total))
     while state.step < until:
         batches = [
             Batch(*batch(data, seed=seed, member=member, step=state.step, batch_size=training.batch_size))
             for member in members
         ]
+        if objective.inputs:
+            draws = [generator(seed, "inputs", member, state.step) for member in members]
+            batches = [objective.inputs(b, draw) for b, draw in zip(batches, draws, strict=True)]
         losses.append(_backward(network, leaves, objective, batches, generator(seed, "constraint", state.step), meter))
-        _sgd_step(training, leaves.stacked, state, training.lr_at(state.step, total))
+        _STEPS[training.optimizer](training, leaves.stacked, state, rate(state.step))
         leaves.zero_grad()
         state.step += 1
-        if state.step % epoch == 0 or state.step == until:
+        if state.step % epoch == 0 or state.step == until or state.step in stops:
             state.loss = float(torch.stack(losses).mean())
             losses.clear()
             if not math.isfinite(state.loss):
@@ -162,18 +179,19 @@ def _backward(
             loss = objective.loss(network(mixed, batches[origin].images, train=True), batches[origin], row)
             backward(objective.beta * count / len(source) * loss)
             meter.passes += 1
-    if objective.beta and objective.penalty:
-        backward(objective.beta * count * objective.penalty(leaves.stacked))
+    for strength, penalty in objective.penalties:
+        if strength:
+            backward(strength * count * penalty(leaves.stacked))
     return torch.stack(losses).mean()
 
 
-# torch.optim's functional form: its classes import the compiler when first used, which takes longer than a small trial.
+# torch.optim's functional forms: its classes import the compiler when first used, for longer than a trial may take.
 def _sgd_step(training: Training, weights: Stack, state: State, lr: float) -> None:
-    momentum = state.slots.setdefault("momentum", {name: torch.zeros_like(w) for name, w in weights.items()})
+    momentum = _slot(state, "momentum", weights)
     with torch.no_grad():
         sgd(
             list(weights.values()),
-            [w.grad for w in weights.values()],  # type: ignore[misc]  # set by _Leaves
+            _gradients(weights),
             [momentum[name] if training.momentum else None for name in weights],
             weight_decay=training.weight_decay,
             momentum=training.momentum,
@@ -183,3 +201,35 @@ def _sgd_step(training: Training, weights: Stack, state: State, lr: float) -> No
             maximize=False,
             foreach=next(iter(weights.values())).is_cuda,
         )
+
+
+def _adamw_step(training: Training, weights: Stack, state: State, lr: float) -> None:
+    first, second = _slot(state, "momentum", weights), _slot(state, "square", weights)
+    with torch.no_grad():
+        adamw(
+            list(weights.values()),
+            _gradients(weights),
+            [first[name] for name in weights],
+            [second[name] for name in weights],
+            [],
+            [torch.tensor(float(state.step)) for _ in weights],
+            amsgrad=False,
+            beta1=training.momentum,
+            beta2=0.999,
+            lr=lr,
+            weight_decay=training.weight_decay,
+            eps=1e-8,
+            maximize=False,
+            foreach=next(iter(weights.values())).is_cuda,
+        )
+
+
+def _slot(state: State, name: str, weights: Stack) -> Stack:
+    return state.slots.setdefault(name, {weight: torch.zeros_like(tensor) for weight, tensor in weights.items()})
+
+
+def _gradients(weights: Stack) -> list[Tensor]:
+    return [tensor.grad for tensor in weights.values() if tensor.grad is not None]
+
+
+_STEPS = {"sgd": _sgd_step, "adamw": _adamw_step}

@@ -6,48 +6,27 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from basin import data as images
-from basin.connectivity.paths import Point, connectivity, grid, paths
 from basin.constructions import Construction, constructions
 from basin.data import Data, Dataset, Split, datasets
 from basin.ensemble import Ensemble
 from basin.errors import UsageError, one_of
-from basin.evaluation import POLICIES, predict
 from basin.files import write_atomically
-from basin.metrics import score
-from basin.metrics.prediction import member_accuracies, member_nlls
+from basin.measure import Evaluation, Measured, measure, validate
 from basin.models import Model, models
 from basin.network import Network
 from basin.objective import Meter
 from basin.place import Place
 from basin.registry import Registry
 from basin.runs import Runs
-from basin.spec import Bounds, Value, canonical, changed, check, describe, replace_known
-from basin.stack import Stack
+from basin.spec import Value, canonical, changed, describe, replace_known
 from basin.task import Task
 from basin.training import Training
 
 REGISTRIES: dict[str, Registry[Any]] = {"dataset": datasets, "model": models, "construction": constructions}
 SECTIONS = ("dataset", "split", "model", "training", "construction", "evaluation")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """How a finished ensemble is measured."""
-
-    alphas: Annotated[int, Bounds(3)] = 11
-    """Points of each linear path, both ends included; odd, so that ½ is one of them."""
-    bn_images: Annotated[int | None, Bounds(1)] = None
-    """Training images that re-estimate the BatchNorm statistics of a mixed network; none takes all."""
-    progress_every: Annotated[int, Bounds(1)] = 5
-    """Epochs between two scores on validation while training."""
-
-    def __post_init__(self) -> None:
-        check(self)
-        if self.alphas % 2 == 0:
-            raise UsageError(f"alphas={self.alphas}: expected an odd number, so that ½ is on the grid")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,15 +129,12 @@ class Outcome:
     """The record of a finished trial."""
 
     trial: Trial
-    scores: dict[str, float]
-    """`val_…` and `test_…` metrics and connectivity."""
-    members: list[dict[str, float]]
+    measured: Measured
     history: list[Progress]
-    paths: list[Point]
     meter: Meter
     seconds: float
     machine: dict[str, Value]
-    vertices: Stack
+    ensemble: Ensemble
 
 
 def open_data(trial: Trial, place: Place) -> Data:
@@ -200,11 +176,9 @@ def run(trial: Trial, place: Place) -> Iterator[Progress | Outcome]:
         journal.save()
     if not journal.rows or journal.rows[-1].index != len(journal.passes):
         yield journal.add(task, ensemble, trial.evaluation, began)
-    scores, members, points = measure(task, ensemble, trial.evaluation)
+    measured = measure(task, ensemble, trial.evaluation)
     seconds = time.perf_counter() - began
-    yield Outcome(
-        trial, scores, members, journal.rows, points, task.meter, seconds, place.describe(), ensemble.vertices
-    )
+    yield Outcome(trial, measured, journal.rows, task.meter, seconds, place.describe(), ensemble)
 
 
 @dataclass
@@ -231,7 +205,7 @@ class Journal:
 
     def add(self, task: Task, ensemble: Ensemble, evaluation: Evaluation, began: float) -> Progress:
         """Score the ensemble on validation and record it."""
-        scores = validate(task, ensemble, evaluation.bn_images)
+        scores = validate(task, ensemble, evaluation)
         progress = Progress(len(self.passes), task.meter.passes, time.perf_counter() - began, scores)
         self.rows.append(progress)
         return progress
@@ -241,42 +215,3 @@ class Journal:
         if self.path:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path, json.dumps({"passes": self.passes, "rows": [asdict(row) for row in self.rows]}))
-
-
-def validate(task: Task, ensemble: Ensemble, bn_images: int | None = None) -> dict[str, float]:
-    """Validation metrics, and the chord excess of the paths' midpoints."""
-    members, data = ensemble.members(), task.data
-    scores = score(predict(task.network, members, data.val, data), data.val.labels)
-    middles = paths(task.network, ensemble, data, splits={"val": data.val}, alphas=grid(3), bn_images=bn_images)
-    named = connectivity(middles)
-    return {f"val_{name}": value for name, value in scores.items()} | {
-        name.replace("q_bar", "q_mid"): value for name, value in named.items() if "q_bar" in name
-    }
-
-
-def measure(
-    task: Task, ensemble: Ensemble, evaluation: Evaluation
-) -> tuple[dict[str, float], list[dict[str, float]], list[Point]]:
-    """Final scores on validation and test, of the ensemble, of its members and of the paths between them."""
-    splits = {"val": task.data.val, "test": task.data.test}
-    scores: dict[str, float] = {}
-    members: list[dict[str, float]] = [{"member": k} for k in range(len(ensemble.coords))]
-    for split, held in splits.items():
-        log_probs = predict(task.network, ensemble.members(), held, task.data)
-        scores |= {f"{split}_{name}": value for name, value in score(log_probs, held.labels).items()}
-        accuracies = member_accuracies(log_probs.double(), held.labels.cpu())
-        losses = member_nlls(log_probs.double(), held.labels.cpu())
-        for k, row in enumerate(members):
-            row |= {f"{split}_accuracy": float(accuracies[k]), f"{split}_nll": float(losses[k])}
-    points = list(
-        paths(
-            task.network,
-            ensemble,
-            task.data,
-            splits=splits,
-            alphas=grid(evaluation.alphas),
-            policies=POLICIES if task.network.batchnorms else ("reset",),
-            bn_images=evaluation.bn_images,
-        )
-    )
-    return scores | connectivity(points), members, points

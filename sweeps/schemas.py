@@ -1,27 +1,30 @@
 """Typed Arrow schemas, derived from where each quantity is defined; units and meanings are field metadata."""
 
-from collections.abc import Iterable
 from functools import cache
 
 import pyarrow as pa
 
 from basin.data import Split
-from basin.evaluation import POLICIES
+from basin.measure import Evaluation
 from basin.metrics import metrics
+from basin.policies import POLICIES
 from basin.spec import Field, describe
 from basin.training import Training
-from basin.trial import REGISTRIES, Evaluation
+from basin.trial import REGISTRIES
 
 TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
 SPLITS = ("val", "test")
+POINTS = "accuracy points"
 CONNECTIVITY = {
-    "q_bar": (
-        "accuracy points",
-        "higher",
-        "Mean chord excess of accuracy, over all pairs and interior points.",
-    ),
-    "q_min": ("accuracy points", "higher", "Worst chord excess of accuracy."),
-    "barrier": ("accuracy points", "lower", "Largest barrier over all pairs, −min of the chord excess."),
+    "q_bar": (POINTS, "higher", "Mean chord excess of accuracy, over all pairs and interior points."),
+    "q_min": (POINTS, "higher", "Worst chord excess of accuracy."),
+    "q_star": (POINTS, "higher", "Mean chord excess of accuracy over the pairs with member 0."),
+    "barrier": (POINTS, "lower", "Largest barrier over all pairs, −min of the chord excess."),
+    "instability": (POINTS, "lower", "Largest excess of a path's highest error over the mean error of its ends."),
+    "connected": ("1", "higher", "1 where instability is below 2 points, else 0."),
+    "centroid_gap": (POINTS, "higher", "Accuracy at the centroid minus the members' mean accuracy."),
+    "hull_gap": (POINTS, "higher", "Mean chord excess of accuracy over random points of the convex hull."),
+    "hull_min": (POINTS, "higher", "Worst chord excess of accuracy over random points of the convex hull."),
 }
 TIMING = ("seconds", "finished_at", "host")
 """Columns that differ between two runs of the same trial."""
@@ -50,19 +53,23 @@ def _hyperparameter_names() -> frozenset[str]:
 
 def is_score(name: str) -> bool:
     """Whether a column is a score on a split, and not a hyperparameter such as `val_size`."""
-    return name.partition("_")[0] in SPLITS and name not in _hyperparameter_names()
+    return name.partition("_")[0] in (*SPLITS, "train") and name not in _hyperparameter_names()
 
 
-def _scores(splits: Iterable[str]) -> list[pa.Field]:
-    named: dict[str, tuple[str, str, str]] = {
-        metric.name: (metric.unit, metric.better, metric.doc) for metric in metrics().values()
-    }
-    named |= {f"{name}_{policy}": facts for policy in POLICIES for name, facts in CONNECTIVITY.items()}
-    return [
-        column(f"{split}_{name}", pa.float64(), doc, unit, better)
-        for split in splits
-        for name, (unit, better, doc) in named.items()
-    ]
+Facts = dict[str, tuple[str, str, str]]
+"""Column without its split → unit, direction, meaning."""
+
+
+def _quality(*, final: bool) -> Facts:
+    return {m.name: (m.unit, m.better, m.doc) for m in metrics().values() if final or not (m.final or m.needs)}
+
+
+def _connectivity() -> Facts:
+    return {f"{name}_{policy}": facts for policy in POLICIES for name, facts in CONNECTIVITY.items()}
+
+
+def _columns(split: str, named: Facts) -> list[pa.Field]:
+    return [column(f"{split}_{name}", pa.float64(), doc, unit, way) for name, (unit, way, doc) in named.items()]
 
 
 def _text(*names: str) -> list[pa.Field]:
@@ -88,7 +95,8 @@ def trials() -> pa.Schema:
                 for f in hyperparameters()
                 if f.name not in own
             ),
-            *_scores(SPLITS),
+            *(field for split in SPLITS for field in _columns(split, _quality(final=True) | _connectivity())),
+            *_columns("train", _connectivity()),
             column("passes", pa.int64(), "Passes of the task's own loss, a shared trunk once.", "batches"),
             column("teacher_passes", pa.int64(), "Passes that training the teachers took.", "batches"),
             column("teacher_forwards", pa.int64(), "Forward-only passes of teachers.", "batches"),
@@ -116,19 +124,14 @@ def members() -> pa.Schema:
 
 def history() -> pa.Schema:
     """One row a score of a growing ensemble."""
-    middle = [
-        column(f"val_q_mid_{policy}", pa.float64(), "Mean chord excess at the midpoints.", "accuracy points", "higher")
-        for policy in ("reset",)
-    ]
-    scores = [f for f in _scores(("val",)) if not any(f.name.startswith(f"val_{name}_") for name in CONNECTIVITY)]
     return pa.schema(
         [
             KEY,
             column("step", pa.int64(), "Which ensemble of its construction, from 1: an epoch, or a member."),
             column("passes", pa.int64(), "Passes so far.", "batches"),
             column("seconds", pa.float64(), "Wall time so far.", "s"),
-            *scores,
-            *middle,
+            *_columns("val", _quality(final=False)),
+            column("val_q_mid_reset", pa.float64(), "Mean chord excess at the midpoints.", POINTS, "higher"),
         ]
     )
 
@@ -149,5 +152,96 @@ def paths() -> pa.Schema:
     )
 
 
-SCHEMAS = {"members": members, "history": history, "paths": paths, "trials": trials}
+def hull() -> pa.Schema:
+    """One row a network of the convex hull."""
+    return pa.schema(
+        [
+            KEY,
+            column("split", pa.string(), "val, test or train."),
+            column("policy", pa.string(), "What was done about BatchNorm statistics."),
+            column("index", pa.int64(), "0 for the centroid, then the random points."),
+            column("accuracy", pa.float64(), "Accuracy.", "%", "higher"),
+            column("loss", pa.float64(), "Mean negative log-likelihood.", "nats", "lower"),
+            column("accuracy_excess", pa.float64(), "Accuracy minus that mixture of the members'.", POINTS, "higher"),
+        ]
+    )
+
+
+def planes() -> pa.Schema:
+    """One row a network in the plane through three vertices, or a vertex near it."""
+    return pa.schema(
+        [
+            KEY,
+            column("split", pa.string(), "val or test."),
+            column("policy", pa.string(), "What was done about BatchNorm statistics."),
+            column("vertex", pa.int64(), "The vertex that this is; null for a point of the grid."),
+            column("x", pa.float64(), "Coordinate along the first side.", "weight"),
+            column("y", pa.float64(), "Coordinate orthogonal to it.", "weight"),
+            column("residual", pa.float64(), "Distance from the plane.", "weight"),
+            column("accuracy", pa.float64(), "Accuracy.", "%", "higher"),
+            column("loss", pa.float64(), "Mean negative log-likelihood.", "nats", "lower"),
+        ]
+    )
+
+
+def reliability() -> pa.Schema:
+    """One row a bin of confidence."""
+    return pa.schema(
+        [
+            KEY,
+            column("split", pa.string(), "val or test."),
+            column("binning", pa.string(), "Bins of equal width, or of equal mass."),
+            column("bin", pa.int64(), "Which bin, from 0."),
+            column("lo", pa.float64(), "Lower edge, not in the bin.", "%"),
+            column("hi", pa.float64(), "Upper edge, in the bin.", "%"),
+            column("count", pa.int64(), "Images in the bin."),
+            column("confidence", pa.float64(), "Mean confidence of its images.", "%"),
+            column("accuracy", pa.float64(), "Accuracy on its images.", "%"),
+        ]
+    )
+
+
+def certificates() -> pa.Schema:
+    """One row a member that was aligned: the proof that it computes what it did before."""
+    return pa.schema(
+        [
+            KEY,
+            column("member", pa.int64(), "Which member."),
+            column("error", pa.float64(), "Largest difference of logits, in float64.", "logit"),
+            column("scale", pa.float64(), "Largest logit.", "logit"),
+            column("before", pa.float64(), "Similarity to the reference without the permutation."),
+            column("after", pa.float64(), "Similarity to the reference with it."),
+            column("restarts", pa.int64(), "Starts of the search."),
+            column("spread", pa.float64(), "Best minus worst similarity over the restarts."),
+        ]
+    )
+
+
+def predictions() -> pa.Schema:
+    """One row a member, image and split, if a trial keeps its predictions."""
+    return pa.schema(
+        [
+            KEY,
+            column("split", pa.string(), "val or test."),
+            column("member", pa.int64(), "Which member, from 0."),
+            column("image", pa.int64(), "Which image of the split, from 0."),
+            column("label", pa.int64(), "Its class."),
+            column("log_probs", pa.list_(pa.float16()), "Log-probabilities of the classes.", "nats"),
+        ]
+    )
+
+
+SCHEMAS = {
+    "members": members,
+    "history": history,
+    "paths": paths,
+    "hull": hull,
+    "planes": planes,
+    "reliability": reliability,
+    "certificates": certificates,
+    "predictions": predictions,
+    "trials": trials,
+}
 """Table → its schema, in the order of writing: a trial is done when its row of `trials` is there."""
+ALWAYS = ("members", "history", "paths", "trials")
+"""Tables that every trial has a file of; the others only where it has rows."""

@@ -1,7 +1,7 @@
 """The ledger of a sweep: one Parquet file a trial and table, each there whole or not at all."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +14,9 @@ from safetensors.torch import save
 
 from basin.errors import UsageError
 from basin.files import replace_atomically
+from basin.measure import Predictions
 from basin.trial import Outcome, Trial
-from sweeps.schemas import SCHEMAS
+from sweeps.schemas import ALWAYS, SCHEMAS
 
 Row = dict[str, Any]
 
@@ -58,14 +59,17 @@ class Store:
     def write(self, key: str, tables: Mapping[str, list[Row]]) -> None:
         """All tables of a trial; the row that says it is done comes last."""
         for name, schema in SCHEMAS.items():
-            table = pa.Table.from_pylist(tables[name], schema())
+            rows = tables.get(name, [])
+            if not rows and name not in ALWAYS:
+                continue
+            table = pa.Table.from_pylist(rows, schema())
             buffer = io.BytesIO()
             pyarrow.parquet.write_table(table, buffer, compression="zstd")
             _write(self.path(name, key), buffer.getvalue())
 
     def write_weights(self, key: str, outcome: Outcome) -> None:
         """The vertices of the ensemble, each tensor with a leading member axis."""
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in outcome.vertices.items()}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in outcome.ensemble.vertices.items()}
         _write(self.folder / "weights" / f"{key}.safetensors", save(tensors, {"key": key}))
 
 
@@ -82,7 +86,7 @@ def tables_of(outcome: Outcome, **facts: Any) -> dict[str, list[Row]]:
     row = {
         **_identity(outcome.trial),
         "status": "done",
-        **outcome.scores,
+        **outcome.measured.scores,
         **asdict(outcome.meter),
         "seconds": outcome.seconds,
         **outcome.machine,
@@ -91,18 +95,39 @@ def tables_of(outcome: Outcome, **facts: Any) -> dict[str, list[Row]]:
     history = [
         {"key": key, "step": p.index, "passes": p.passes, "seconds": p.seconds, **p.scores} for p in outcome.history
     ]
+    found = outcome.measured
     return {
         "trials": [row],
-        "members": [{"key": key, **member} for member in outcome.members],
+        "members": [{"key": key, **member} for member in found.members],
         "history": history,
-        "paths": [{"key": key, **asdict(point)} for point in outcome.paths],
+        "paths": [{"key": key, **asdict(point)} for point in found.paths],
+        "hull": [{"key": key, **asdict(point)} for point in found.hull],
+        "planes": [{"key": key, **asdict(point)} for point in found.plane],
+        "reliability": [{"key": key, "split": split, **asdict(row)} for split, row in found.reliability],
+        "certificates": [{"key": key, **asdict(proof)} for proof in outcome.ensemble.certificates],
+        "predictions": list(_predictions(key, found.predictions)),
     }
+
+
+def _predictions(key: str, kept: list[Predictions]) -> Iterator[Row]:
+    for split in kept:
+        values, labels = split.log_probs.half().numpy(), split.labels.tolist()
+        for member, images in enumerate(values):
+            for image, log_probs in enumerate(images):
+                yield {
+                    "key": key,
+                    "split": split.split,
+                    "member": member,
+                    "image": image,
+                    "label": labels[image],
+                    "log_probs": log_probs,
+                }
 
 
 def tables_of_diverged(trial: Trial, **facts: Any) -> dict[str, list[Row]]:
     """The rows of a trial that has no result and will not have one."""
     row = {**_identity(trial), "status": "diverged", **facts}
-    return {"trials": [row], "members": [], "history": [], "paths": []}
+    return {"trials": [row]}
 
 
 def _identity(trial: Trial) -> Row:

@@ -7,11 +7,12 @@ from pathlib import Path
 from basin.constructions import constructions
 from basin.data import Split, datasets
 from basin.errors import UsageError, one_of
+from basin.measure import Evaluation
 from basin.models import models
 from basin.place import Machine
 from basin.spec import Value, describe
 from basin.training import Training
-from basin.trial import Evaluation, Trial, overlay
+from basin.trial import Trial, overlay
 from sweeps.space import Space
 
 Changes = Mapping[str, object]

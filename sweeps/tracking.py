@@ -132,6 +132,8 @@ class Tracker:
         for start in range(0, len(metrics), BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
         for table in SCHEMAS:
+            if not store.path(table, key).exists():
+                continue
             self.client.log_artifact(run_id, str(store.path(table, key)), f"tables/{table}")
         self.client.set_terminated(run_id, "FINISHED" if row["status"] == "done" else "FAILED", ended)
 

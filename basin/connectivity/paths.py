@@ -13,11 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from basin import stack
-from basin.data import Data, Images
-from basin.ensemble import Ensemble, all_pairs
-from basin.evaluation import POLICIES, predict
-from basin.metrics.prediction import member_accuracies, member_nlls
-from basin.network import Network
+from basin.connectivity.probe import Probe, segment
+from basin.ensemble import all_pairs
+
+CONNECTED = 2.0
+"""Instability, in accuracy points, below which two networks count as connected (Frankle 2020)."""
 
 
 @dataclass(frozen=True)
@@ -35,40 +35,19 @@ class Point:
     """Mean negative log-likelihood, in nats."""
 
 
-def paths(
-    network: Network,
-    ensemble: Ensemble,
-    data: Data,
-    *,
-    splits: dict[str, Images],
-    alphas: Sequence[float],
-    policies: Iterable[str] = ("reset",),
-    bn_images: int | None = None,
-) -> Iterator[Point]:
+def paths(probe: Probe, *, alphas: Sequence[float], policies: Iterable[str] = ("reset",)) -> Iterator[Point]:
     """Every pair of members i < j at every α; the ends, members with their own statistics, are evaluated once."""
-    members = ensemble.members()
-    count = stack.size(members)
-    ends = {split: _scores(network, members, images, data) for split, images in splits.items()}
+    count = stack.size(probe.members)
     for policy in policies:
         for i, j in all_pairs(count):
             for alpha in alphas:
                 if alpha in (0.0, 1.0):
-                    for split, (accuracies, losses) in ends.items():
-                        end = int((i, j)[int(alpha)])
-                        yield Point(split, policy, i, j, alpha, float(accuracies[end]), float(losses[end]))
-                    continue
-                weights = torch.zeros(1, count, dtype=torch.float64)
-                weights[0, i], weights[0, j] = 1 - alpha, alpha
-                mixed = stack.row(stack.mix(members, weights), 0)
-                prepared = {name: t[None] for name, t in POLICIES[policy](network, mixed, data, bn_images).items()}
-                for split, images in splits.items():
-                    accuracies, losses = _scores(network, prepared, images, data)
-                    yield Point(split, policy, i, j, alpha, float(accuracies[0]), float(losses[0]))
-
-
-def _scores(network: Network, thetas: stack.Stack, images: Images, data: Data) -> tuple[Tensor, Tensor]:
-    log_probs, labels = predict(network, thetas, images, data).double(), images.labels.cpu()
-    return member_accuracies(log_probs, labels), member_nlls(log_probs, labels)
+                    end = (i, j)[int(alpha)]
+                    scores = {s: (float(a[end]), float(b[end])) for s, (a, b) in probe.ends.items()}
+                else:
+                    scores = probe.mixed(segment(i, j, alpha, count), policy)
+                for split, (accuracy, loss) in scores.items():
+                    yield Point(split, policy, i, j, alpha, accuracy, loss)
 
 
 def grid(points: int) -> list[float]:
@@ -88,11 +67,17 @@ def barrier(alphas: Float[Tensor, " A"], scores: Float[Tensor, " A"]) -> float:
     return max(0.0, -float(q_pair(alphas, scores).min()))
 
 
-def connectivity(points: Iterable[Point]) -> dict[str, float]:
-    """q_bar, q_min (accuracy points) and the worst barrier of each split and policy.
+def instability(scores: Float[Tensor, " A"]) -> float:
+    """The form of most public code: highest error on the path − mean error of its ends (Frankle 2020, section 2)."""
+    return float((scores[0] + scores[-1]) / 2 - scores.min())
 
-    `q_bar` is the mean of q_pair over all pairs and the interior of the grid, `q_min` its worst value, `barrier` the
-    largest barrier over the pairs.
+
+def connectivity(points: Iterable[Point]) -> dict[str, float]:
+    """Numbers of all paths by split and policy, in accuracy points.
+
+    `q_bar` is the mean of q_pair over all pairs and the interior of the grid, `q_min` its worst value, `q_star` its
+    mean over pairs with member 0; `barrier` and `instability` are the largest over the pairs; `connected` is 1 where
+    instability is below 2 points (Frankle 2020, section 3.1), else 0.
     """
     curves: dict[tuple[str, str], dict[tuple[int, int], list[tuple[float, float]]]] = {}
     for point in points:
@@ -100,16 +85,20 @@ def connectivity(points: Iterable[Point]) -> dict[str, float]:
         pairs.setdefault((point.i, point.j), []).append((point.alpha, point.accuracy))
     result: dict[str, float] = {}
     for (split, policy), pairs in curves.items():
-        excess, barriers = [], []
-        for curve in pairs.values():
+        excess, barriers, instabilities = {}, [], []
+        for pair, curve in pairs.items():
             alphas, scores = torch.tensor(sorted(curve), dtype=torch.float64).T
-            excess.append(q_pair(alphas, scores)[1:-1])
+            excess[pair] = q_pair(alphas, scores)[1:-1]
             barriers.append(barrier(alphas, scores))
-        every = torch.cat(excess)
+            instabilities.append(instability(scores))
+        every = torch.cat(list(excess.values()))
         result |= {
             f"{split}_q_bar_{policy}": float(every.mean()),
             f"{split}_q_min_{policy}": float(every.min()),
+            f"{split}_q_star_{policy}": float(torch.cat([own for (i, _), own in excess.items() if i == 0]).mean()),
             f"{split}_barrier_{policy}": max(barriers),
+            f"{split}_instability_{policy}": max(instabilities),
+            f"{split}_connected_{policy}": float(max(instabilities) < CONNECTED),
         }
     return result
 

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-from basin.constraints import TIES, Constraint
+from basin.constraints import Constraint, tied
 from basin.constructions import constructions
-from basin.ensemble import Ensemble, all_pairs
+from basin.ensemble import Ensemble, all_pairs, star_pairs
+from basin.errors import UsageError
 from basin.objective import Objective
 from basin.spec import Bounds, Search, check
 from basin.task import Task
@@ -28,10 +29,18 @@ class Constrained:
     beta: Annotated[float, Bounds(0), Search(1e-2, 10, log=True)] = 1.0
     """Constraint strength β: weight of the mixed networks' loss, or of the pull to the mean."""
     constraint: Constraint = "path"
-    """Which mixtures are constrained: points of the segments between pairs, or the distance to the mean."""
+    """Which mixtures count: of pairs, of member 0 with others, of all members; or the distance to the mean."""
+    share_init: bool = True
+    """Whether the members start from one network; false, with t = 0, is subspace training (Wortsman 2021)."""
+    orthogonality: Annotated[float, Bounds(0)] = 0.0
+    """Weight of the mean squared cosine between members, which pushes them apart; not a part of β."""
+    restart_schedule: bool = False
+    """Whether the branches run the whole learning-rate schedule anew in the budget that is left to them."""
 
     def __post_init__(self) -> None:
         check(self)
+        if not self.share_init and self.t:
+            raise UsageError(f"share_init=false with t={self.t}: expected t=0, for without a trunk nothing is shared")
 
     def needs(self, steps: int) -> dict[int, int]:
         """The trunk, up to t."""
@@ -39,9 +48,10 @@ class Constrained:
 
     def grow(self, task: Task) -> Iterator[Ensemble]:
         """The branches after each epoch."""
-        tie = TIES[self.constraint]
         states = task.train(
-            lambda: task.trunk(self.t).branch(self.members),
-            Objective(beta=self.beta, sampler=tie.sampler, penalty=tie.penalty),
+            lambda: task.trunk(self.t).branch(self.members) if self.share_init else task.fresh(self.members),
+            tied(Objective(), constraint=self.constraint, beta=self.beta, orthogonal=self.orthogonality),
+            rate=task.restarted(self.t) if self.restart_schedule else None,
         )
-        return (Ensemble.of_members(state.thetas, all_pairs(self.members)) for state in states)
+        edges = star_pairs(self.members) if self.constraint == "star" else all_pairs(self.members)
+        return (Ensemble.of_members(state.thetas, edges) for state in states)

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
-from basin.constraints import TIES, Constraint
+from basin.constraints import Constraint, tied
 from basin.constructions import constructions
-from basin.ensemble import Ensemble, all_pairs
-from basin.objective import Distillation, Objective
+from basin.ensemble import Ensemble, all_pairs, star_pairs
+from basin.objective import Distillation, Objective, mixup
 from basin.spec import Bounds, Search, check
 from basin.task import Task
 
@@ -27,11 +27,18 @@ class Distilled:
     beta: Annotated[float, Bounds(0), Search(1e-2, 10, log=True)] = 1.0
     """Constraint strength β: weight of the mixed networks' loss, or of the pull to the mean."""
     constraint: Constraint = "path"
-    """Which mixtures are constrained: points of the segments between pairs, or the distance to the mean."""
+    """Which mixtures count: of pairs, of member 0 with others, of all members; or the distance to the mean."""
     temperature: Annotated[float, Bounds(0.05, 100), Search(0.5, 10, log=True)] = 2.0
     """Distillation temperature τ."""
     weight: Annotated[float, Bounds(0, 1), Search(0.1, 1)] = 0.9
     """Weight λ of the teacher against the labels."""
+
+    teacher: Literal["own", "ensemble"] = "own"
+    """Whether student k learns from teacher k, or every student from the teachers' mean."""
+    inputs: Literal["plain", "mixup"] = "plain"
+    """What students and teachers see; plain images that teachers fit carry little of their diversity (Nam 2021)."""
+    mixup_alpha: Annotated[float, Bounds(0.01, 100)] = 1.0
+    """Parameter of mixup's Beta(α, α)."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -42,11 +49,18 @@ class Distilled:
 
     def grow(self, task: Task) -> Iterator[Ensemble]:
         """The students after each epoch."""
-        tie = TIES[self.constraint]
-        teachers = task.teachers(self.members)
-        loss = Distillation(task.network, teachers, task.meter, temperature=self.temperature, weight=self.weight)
+        loss = Distillation(
+            task.network,
+            task.teachers(self.members),
+            task.meter,
+            temperature=self.temperature,
+            weight=self.weight,
+            shared=self.teacher == "ensemble",
+        )
+        mix = mixup(self.mixup_alpha, task.data.classes) if self.inputs == "mixup" else None
         states = task.train(
             lambda: task.trunk(self.t).branch(self.members),
-            Objective(loss, beta=self.beta, sampler=tie.sampler, penalty=tie.penalty),
+            tied(Objective(loss, inputs=mix), constraint=self.constraint, beta=self.beta),
         )
-        return (Ensemble.of_members(state.thetas, all_pairs(self.members)) for state in states)
+        edges = star_pairs(self.members) if self.constraint == "star" else all_pairs(self.members)
+        return (Ensemble.of_members(state.thetas, edges) for state in states)

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import torch
+
 from basin import stack
 from basin.alignment.activation_matching import ActivationMatching
 from basin.alignment.many import Alignment, Reference, align
@@ -44,7 +46,12 @@ class Permuted:
         Raises UsageError for a model without a permutation spec, NotEquivalentError for one whose spec is wrong.
         """
         members = stack.concatenate([task.single(member).thetas for member in range(self.members)])
-        yield Ensemble.of_members(self.align(task, members).members, all_pairs(self.members))
+        aligned = self.align(task, members)
+        # The members as they were before stay as vertices, so that one plane can show both.
+        vertices = stack.concatenate([aligned.members, members])
+        coords = torch.eye(self.members, 2 * self.members, dtype=torch.float64)
+        anchors = (0, self.members + 1, 1)
+        yield Ensemble(vertices, coords, all_pairs(self.members), anchors, aligned.certificates)
 
     def align(self, task: Task, members: Stack) -> Alignment:
         """The members aligned, with their certificates."""

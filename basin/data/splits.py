@@ -50,6 +50,11 @@ class Images:
         positions = positions.to(self.index.device)
         return self.images[self.index[positions]], self.labels[positions]
 
+    def subset(self, positions: Int64[Tensor, " b"]) -> "Images":
+        """The images at `positions` of this split, as a split of their own."""
+        positions = positions.to(self.index.device)
+        return Images(self.images, self.labels[positions], self.index[positions])
+
 
 @dataclass(frozen=True)
 class Data:

@@ -51,8 +51,9 @@ def difference(
 ) -> Interval:
     """The mean over seeds of metric(run) − metric(other), with the interval of `interval`.
 
-    Paired: both sides see the same resampled images, and `runs[s]` and `others[s]` are of the same seed. Two infinite values of the same sign differ by 0; NaN if seeds differ by inf and by −inf. Raises UsageError for
-    different numbers of runs, and as `replicates` does.
+    Paired: both sides see the same resampled images, and `runs[s]` and `others[s]` are of the same seed. Two infinite
+    values of the same sign differ by 0; NaN if seeds differ by inf and by −inf. Raises UsageError for different
+    numbers of runs, and as `replicates` does.
     """
     if len(runs) != len(others):
         raise UsageError(f"paired runs: expected the same seeds on both sides, got {len(runs)} and {len(others)}")
@@ -65,7 +66,8 @@ def replicates(
 ) -> Float[Tensor, "rows runs"]:
     """The metric of each run on the images as they are (row 0), and on each resample of them.
 
-    A mean over images resamples its values, any other metric is computed anew for each resample of the predictions.
+    A mean over images resamples its values (milliseconds); any other metric is computed anew on each resample of the
+    predictions, `resamples` times its own cost.
     Raises UsageError without runs, without images, without resamples, and for a metric that needs another split.
     """
     if not runs or not len(labels) or resamples < 1:
