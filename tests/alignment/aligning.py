@@ -1,25 +1,15 @@
 """Small networks of every kind, with weights under which no two units are alike."""
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
 from basin import stack
 from basin.alignment.permutation import Permutation, permute, random
-from basin.constructions.deep import Deep
-from basin.data import Split
-from basin.data.digits import Digits
 from basin.models import models
-from basin.models.mlp import MLP
 from basin.models.symmetry import Symmetry, symmetry_of
 from basin.network import Network
-from basin.place import Machine, Place
 from basin.seeds import generator
 from basin.stack import Params, Stack
-from basin.task import Task
-from basin.training import Training
-from basin.trial import Evaluation, Trial, open_task, overlay
 
 SHAPE = (1, 8, 8)
 TINY_VIT: dict[str, object] = {"patch": 2, "dim": 12, "heads": 3, "blocks": 2, "mlp_ratio": 2}
@@ -78,26 +68,3 @@ def difference(function: Network, first: Params, second: Params) -> float:
     with torch.no_grad():
         a, b = function(first, images()), function(second, images())
     return float((a - b).abs().max() / a.abs().max())
-
-
-def trial(**changes: object) -> Trial:
-    """Digits, 100 images, 3 epochs of 5 steps."""
-    base = Trial(
-        dataset=Digits(),
-        split=Split(train_size=100, val_size=60, test_size=60),
-        model=MLP(hidden=8),
-        training=Training(epochs=3, batch_size=20),
-        construction=Deep(members=3),
-        evaluation=Evaluation(alphas=3),
-    )
-    return overlay(base, changes)
-
-
-def place(folder: Path, cache: Path) -> Place:
-    """A CPU, single runs in `folder`."""
-    return Place(machine=Machine(device="cpu"), cache=cache, runs=folder)
-
-
-def task(folder: Path, cache: Path, **changes: object) -> Task:
-    """What a construction of such a trial is given."""
-    return open_task(trial(**changes), place(folder, cache))
