@@ -16,6 +16,11 @@ def answers(images: int = 200, classes: int = 7, seed: int = 0) -> Tensor:
     return torch.randint(classes, (images,), generator=torch.Generator().manual_seed(seed + 99))
 
 
+def drawn(log_probs: Tensor, seed: int = 0) -> Tensor:
+    """Labels drawn from predictions, which then are calibrated but for chance."""
+    return torch.multinomial(log_probs.exp(), 1, generator=torch.Generator().manual_seed(seed)).squeeze(1)
+
+
 def right(labels: Tensor, classes: int = 7, members: int = 2) -> Tensor:
     """Log-probabilities of members that are certain and right."""
     return torch.nn.functional.one_hot(labels, classes).double().log().repeat(members, 1, 1)

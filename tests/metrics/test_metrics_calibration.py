@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from cases import answers, predictions, right
+from cases import answers, drawn, predictions, right
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
@@ -31,11 +31,6 @@ from basin.metrics.temperature import (
 from basin.seeds import generator
 
 
-def drawn(log_probs: Tensor, seed: int = 0) -> Tensor:
-    """Labels drawn from the predictions themselves."""
-    return torch.multinomial(log_probs.exp(), 1, generator=torch.Generator().manual_seed(seed)).squeeze(1)
-
-
 def test_bins_hold_their_upper_end() -> None:
     confidence = torch.tensor([0.0, 0.25, 0.25000001, 0.5, 0.75, 1.0], dtype=torch.float64)
     gaps = binned_gap(confidence, torch.zeros(6, dtype=torch.bool), width_edges(4))
@@ -51,7 +46,8 @@ def test_a_bin_s_errors_cancel_but_bins_do_not() -> None:
 
 @pytest.mark.parametrize("images", [1, 7, 15, 16, 200])
 def test_adaptive_ece_is_that_of_sorted_equal_groups(images: int) -> None:
-    log_probs, labels = predictions(3, images), answers(images)
+    log_probs = predictions(3, images)
+    labels = drawn(ensemble_log_probs(log_probs))  # gaps of both signs: otherwise all bins give the same sum
     confidence, predicted = log_probs.exp().mean(dim=0).max(dim=1)
     order = confidence.argsort()
     # Groups end at rank ⌈bN/15⌉.

@@ -20,8 +20,6 @@ from basin.metrics.diversity import error_correlation, kl_pairs, mutual_informat
 from basin.metrics.ood import auroc, ood_auroc_entropy, ood_auroc_max_probability
 from basin.metrics.prediction import ensemble_log_probs
 
-ZERO = -math.inf
-
 
 def logs(*members: list[list[float]]) -> Tensor:
     return torch.tensor(members, dtype=torch.float64).log()

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from cases import answers, predictions, right, slow
+from cases import answers, drawn, predictions, right, slow
 from hypothesis import given
 from hypothesis import strategies as st
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
@@ -29,8 +29,10 @@ from basin.metrics.prediction import (
 
 @pytest.mark.parametrize("members", [1, 2, 5])
 @pytest.mark.parametrize("scale", [0.1, 2, 10])
-def test_every_metric_is_the_slow_one(members: int, scale: float) -> None:
-    log_probs, labels = predictions(members, scale=scale), answers()
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_every_metric_is_the_slow_one(members: int, scale: float, calibrated: bool) -> None:
+    log_probs = predictions(members, scale=scale)
+    labels = drawn(ensemble_log_probs(log_probs)) if calibrated else answers()
     found = score(log_probs, labels)
     assert found == pytest.approx({name: slow(log_probs, labels)[name] for name in found}, rel=1e-9, abs=1e-9)
 
@@ -60,7 +62,8 @@ def test_accuracy_is_torchmetrics(members: int) -> None:
 @pytest.mark.parametrize("scale", [0.1, 1, 5])
 @pytest.mark.parametrize("members", [1, 4])
 def test_ece_is_torchmetrics(members: int, scale: float) -> None:
-    log_probs, labels = predictions(members, scale=scale), answers()
+    log_probs = predictions(members, scale=scale)
+    labels = drawn(ensemble_log_probs(log_probs))
     oracle = MulticlassCalibrationError(num_classes=7, n_bins=15, norm="l1")
     assert ece(log_probs, labels) == pytest.approx(100 * float(oracle(log_probs.exp().mean(dim=0), labels)), abs=1e-4)
 

@@ -80,5 +80,5 @@ def test_two_metrics_of_a_name_and_unknown_needs_are_refused() -> None:
 
     with pytest.raises(AssertionError, match="two metrics 'nll'"):
         metric(unit="1", better="neither")(nll)
-    with pytest.raises(AssertionError, match="metric 'odd' needs .*weather.*: expected some of"):
+    with pytest.raises(AssertionError, match=r"metric 'odd' needs .*weather.*: expected some of"):
         metric(unit="1", better="neither")(odd)
