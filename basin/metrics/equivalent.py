@@ -43,7 +43,7 @@ def deep_ensemble_equivalent(value: float, curve: Mapping[int, float]) -> Equiva
     if value <= start:
         return Equivalent(first, first) if value == start else Equivalent(0.0, first)
     for (fewer, low), (more, high) in pairwise(points):
-        if low < value <= high:
+        if value <= high:
             members = max(fewer, more - (more - fewer) * (high - value) / (high - low))  # not below by rounding
             return Equivalent(members, members)
     return Equivalent(points[-1][0], math.inf)

@@ -14,7 +14,6 @@ from scipy.optimize import brentq
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold
-from torch import Tensor
 from torch.nn import functional as F
 
 from basin.metrics import score
