@@ -53,7 +53,8 @@ def studies() -> None:
         flat = study.base.flat()
         searched = ", ".join(study.space.searched)
         doc = (function.__doc__ or "").partition("\n")[0]
-        table.add_row(name, str(study.trials), str(flat["dataset"]), str(flat["model"]), searched, doc)
+        count = f"{study.trials} searched" if study.trials else f"{len(study.grid)} × {study.seeds} seeds"
+        table.add_row(name, count, str(flat["dataset"]), str(flat["model"]), searched, doc)
     out.print(table)
 
 
@@ -134,6 +135,40 @@ def best(
         print(as_csv(answer, split), end="")
     else:
         print_best(answer, split, out)
+
+
+@app.command()
+def rescore(
+    name: Name,
+    metric: Annotated[str, typer.Option(help="A metric, or deep_ensemble_equivalent with --curve.")],
+    split: Annotated[Split, typer.Option(help="Whose predictions.")] = Split.test,
+    curve: Annotated[str | None, typer.Option(help="Sweep of deep ensembles of many sizes.")] = None,
+    resamples: Annotated[int, typer.Option(min=0, help="Bootstrap resamples over images; 0 gives no interval.")] = 0,
+    storage: Storage = RESULTS,
+) -> None:
+    """Compute a metric from kept predictions, or what ensembles are worth, without running a network.
+
+    Example: python launch.py rescore quickstart --metric adaptive_ece --resamples 1000
+    """
+    from sweeps.rescore import equivalents
+    from sweeps.rescore import rescore as compute
+    from sweeps.store import open_store
+
+    store = open_store(storage, name)
+    table = Table("trial", "construction", "seed", metric, "95 % over images")
+    if metric == "deep_ensemble_equivalent":
+        if curve is None:
+            raise UsageError("--metric deep_ensemble_equivalent: expected --curve, a sweep of the study ensemble-size")
+        for row, equivalent in equivalents(store, open_store(storage, curve)):
+            table.add_row(row["key"][:8], row["construction"], str(row["seed"]), str(equivalent), "")
+    else:
+        for found in compute(store, metric, split=split.value, resamples=resamples):
+            ends = found.interval
+            words = f"[{ends.low:.4f}, {ends.high:.4f}]" if ends else ""
+            table.add_row(
+                found.row["key"][:8], found.row["construction"], str(found.row["seed"]), f"{found.value:.4f}", words
+            )
+    out.print(table)
 
 
 @app.command()

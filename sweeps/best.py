@@ -30,7 +30,7 @@ class Best:
     x: str
     y: str
     front: list[Run]
-    """Non-dominated search trials on validation, by x."""
+    """Non-dominated trials of the search or the grid on validation, by x."""
     reference: list[Run]
     """The deep ensembles, one a seed."""
     hypervolume: float
@@ -55,7 +55,7 @@ def finished(tracker: Tracker) -> list[Run]:
 def best(runs: Sequence[Run], *, x: str = "q_bar_reset", y: str = "accuracy") -> Best:
     """Choose on validation, whatever split is shown afterwards; x and y are names without their split."""
     signs = (_sign(x), _sign(y))
-    searched = [run for run in runs if run.role == "search"]
+    searched = [run for run in runs if run.role in ("search", "grid") and f"val_{x}" in run.metrics]
     points = {run.key: (signs[0] * run.metrics[f"val_{x}"], signs[1] * run.metrics[f"val_{y}"]) for run in searched}
     front_keys = front(points)
     corner = (-10.0, 0.0)

@@ -86,7 +86,7 @@ def trials() -> pa.Schema:
         [
             KEY,
             column("sweep", pa.string(), "The sweep that ran the trial."),
-            column("role", pa.string(), "search, reference or replicate."),
+            column("role", pa.string(), "search, grid, reference or replicate."),
             column("status", pa.string(), "done, or diverged: the training loss was not finite."),
             *_text("dataset", "model", "construction", "data_hash"),
             column("seed", pa.int64(), "Seed of initialisation, data order, augmentation and constraint."),

@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 
 from sweeps.space import sampler
 from sweeps.store import Store
-from sweeps.studies import Study
+from sweeps.study import Study
 
 TRIES = 100
 """Configurations drawn in a row that were there already, before the space counts as exhausted."""

@@ -1,13 +1,13 @@
 """What trials share: single runs (trunks, teachers) are trained once, in parallel, before the trials that need them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import ray
 
 from basin.place import Place
 from basin.trial import Trial, open_task
-from sweeps.studies import Changes, Study
+from sweeps.study import Changes, Study
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,15 @@ class Stage:
         return self.trial.recipe_key, self.member
 
 
-def plan(study: Study, seeds: Iterable[int], steps: int) -> list[Stage]:
-    """The stages of a study, for every seed the farthest of a run's `steps` that any trial can need."""
-    points: list[Changes] = [*study.references, *study.space.farthest()]
+def plan(study: Study, seeds: Sequence[int], images: int) -> list[Stage]:
+    """The stages of a study on so many training images, each as far as any trial can need it."""
+    farthest = study.space.farthest() if study.trials else []
+    points: list[Changes] = [*(changes for _, changes in study.owed([0])), *farthest]
     stages: dict[tuple[str, int], Stage] = {}
     for seed in seeds:
         for point in points:
             trial = study.trial({**point, "seed": seed})
-            for member, step in trial.construction.needs(steps).items():
+            for member, step in trial.construction.needs(trial.training.steps(images)).items():
                 stage = Stage(trial, member, step)
                 if step and (stage.key not in stages or stages[stage.key].step < step):
                     stages[stage.key] = stage

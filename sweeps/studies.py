@@ -1,7 +1,8 @@
-"""What a study is: one function each, returning where a sweep starts, what it searches, and what it compares with."""
+"""The studies: one function each. Without --data they use digits, so that each of them runs anywhere in minutes."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from basin.constructions import constructions
@@ -9,65 +10,19 @@ from basin.data import Split, datasets
 from basin.errors import UsageError, one_of
 from basin.measure import Evaluation
 from basin.models import models
-from basin.place import Machine
-from basin.spec import Value, describe
 from basin.training import Training
-from basin.trial import Trial, overlay
+from basin.trial import Trial
 from sweeps.space import Space
+from sweeps.study import Changes, Study
 
-Changes = Mapping[str, object]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Study:
-    """A base trial, the space around it, and the trials that are run whatever the search finds."""
-
-    base: Trial
-    space: Space
-    trials: int
-    """Configurations to search."""
-    objectives: tuple[str, str] = ("val_accuracy", "val_q_bar_reset")
-    """Both maximised; of the validation split, for the test split is only reported."""
-    sampler: str = "tpe"
-    references: tuple[Changes, ...] = ({"construction": "deep"},)
-    """Trials to compare with, run for every seed."""
-    seeds: int = 3
-    """Seeds of the references, and of the configurations chosen from the search."""
-    q_bar_floor: float = -2.0
-    """Accuracy points: a chosen configuration has at least this q_bar on validation, if any has."""
-
-    def set(self, changes: Changes) -> "Study":
-        """The study with changed base fields; a field that is set is no longer searched.
-
-        Raises UsageError for a name that neither the base nor any searched construction has.
-        """
-        changes = dict(changes)
-        if "seed" in changes:
-            raise UsageError(f"--set seed={changes['seed']}: give --seed, from which each trial's seed comes")
-        if "construction" in changes:
-            chosen = str(changes.pop("construction"))
-            constructions.entry(chosen)
-            return replace(self, space=self.space.only(chosen)).set(changes)
-        base, searched = self.base, self.space.hyperparameters()
-        fixed: dict[str, Value] = {}
-        for name, value in changes.items():
-            if name not in searched and name not in base.settable():
-                raise one_of("field", name, {*searched, *base.settable(), *(f.name for f in describe(Machine))})
-            if name in searched:
-                fixed[name] = searched[name].parse(value)
-            if name in base.settable():
-                base = overlay(base, {name: value})
-        return replace(self, base=base, space=self.space.fix(fixed))
-
-    def sized(self, trials: int | None, sampler: str | None) -> "Study":
-        """The study with another number of configurations or another sampler."""
-        return replace(self, trials=trials or self.trials, sampler=sampler or self.sampler)
-
-    def trial(self, changes: Changes) -> Trial:
-        """The trial at a point of the space, with the values that the user fixed."""
-        name = str(changes.get("construction", self.space.constructions[0]))
-        return overlay(self.base, {**self.space.fixed_for(name), **changes})
-
+SEARCHED = ("beta", "t", "temperature", "weight")
+VIT: Changes = {
+    "model": "vit",
+    "optimizer": "adamw",
+    "lr": 1e-3,
+    "weight_decay": 0.05,
+}
+"""What a transformer is trained with."""
 
 StudyFunction = Callable[[Path | None], Study]
 STUDIES: dict[str, StudyFunction] = {}
@@ -97,7 +52,7 @@ def quickstart(data: Path | None) -> Study:
             training=Training(epochs=40, batch_size=50, lr=0.1),
             evaluation=Evaluation(progress_every=12),
         ),
-        space=Space(("constrained", "distilled"), ("beta", "t", "temperature", "weight")),
+        space=Space(("constrained", "distilled"), SEARCHED),
         trials=24,
     )
 
@@ -115,9 +70,90 @@ def cifar10_small(data: Path | None) -> Study:
             training=Training(epochs=10, batch_size=100, lr=0.2, precision="bfloat16"),
             evaluation=Evaluation(alphas=5, bn_images=1000, progress_every=4),
         ),
-        space=Space(("constrained", "distilled"), ("beta", "t", "temperature", "weight")),
+        space=Space(("constrained", "distilled"), SEARCHED),
         trials=12,
     )
+
+
+@study
+def time_parameter(data: Path | None) -> Study:
+    """Figure 5: branches of a trunk at time t, with and without a constraint, on a grid of t."""
+    times = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
+    grid = [{"construction": "constrained", "t": t, "beta": beta} for t, beta in product(times, (0.0, 1.0))]
+    return _grid(data, grid)
+
+
+@study
+def constraint(data: Path | None) -> Study:
+    """The table of constraint strength against the time parameter, and each constraint at one strength."""
+    grid = [
+        {"construction": "constrained", "t": t, "beta": beta}
+        for t, beta in product((0.0, 0.05, 0.2), (0.0, 0.1, 0.3, 1.0, 3.0, 10.0))
+    ]
+    kinds = [{"construction": "constrained", "t": 0.05, "constraint": kind} for kind in ("star", "simplex", "proximal")]
+    return _grid(data, [*grid, *kinds])
+
+
+@study
+def tradeoff(data: Path | None) -> Study:
+    """The map of constraint strength against distillation temperature."""
+    grid = [
+        {"construction": "distilled", "t": 0.1, "beta": beta, "temperature": temperature}
+        for beta, temperature in product((0.0, 0.1, 1.0, 10.0), (0.5, 1.0, 2.0, 4.0, 8.0))
+    ]
+    return _grid(data, grid)
+
+
+@study
+def alignment(data: Path | None) -> Study:
+    """Permuted ensembles by width, matching and BatchNorm policy."""
+    widths = (0.5, 1.0, 2.0, 4.0)
+    deep = [{"construction": "deep", "width": width} for width in widths]
+    permuted = [
+        {"construction": "permuted", "width": width, "matching": matching}
+        for width, matching in product(widths, ("weights", "activations"))
+    ]
+    chosen = _grid(data, deep + permuted)
+    evaluation = replace(chosen.base.evaluation, policies="all")
+    return replace(chosen, base=replace(chosen.base, evaluation=evaluation), references=())
+
+
+@study
+def architectures(data: Path | None) -> Study:
+    """ResNet with batch and layer norm, and ViT: deep, constrained and distilled ensembles."""
+    grid = [
+        {**model, "construction": construction}
+        for model, construction in product(({}, {"norm": "layer"}, _vit(data)), ("deep", "constrained", "distilled"))
+    ]
+    return replace(_grid(data, grid), references=())
+
+
+@study
+def ensemble_size(data: Path | None) -> Study:
+    """Deep ensembles of 1 to 8 members: the curve that says what another ensemble is worth."""
+    sizes = [{"construction": "deep", "members": members} for members in range(1, 9)]
+    return replace(_grid(data, sizes), references=())
+
+
+@study
+def paper(data: Path | None) -> Study:
+    """Every construction on ResNet and ViT, for one dataset; run it once for each."""
+    grid = [
+        {**model, "construction": construction}
+        for model, construction in product(({}, _vit(data)), ("deep", "swe", "constrained", "permuted", "distilled"))
+    ]
+    return replace(_grid(data, grid), references=())
+
+
+def _grid(data: Path | None, grid: Sequence[Changes]) -> Study:
+    base = quickstart(data) if data is None else cifar10_small(data)
+    space = Space(tuple(dict.fromkeys(str(point["construction"]) for point in grid)), ())
+    return replace(base, space=space, trials=0, grid=tuple(grid))
+
+
+def _vit(data: Path | None) -> Changes:
+    small = {"patch": 2, "dim": 32, "blocks": 2, "heads": 2}
+    return {**VIT, **(small if data is None else {})}
 
 
 def _holds_folders(data: Path) -> bool:

@@ -16,7 +16,7 @@ from basin.spec import canonical
 from basin.trial import identify, open_data
 from sweeps.stages import Stage, make_all, plan
 from sweeps.store import Row, Store
-from sweeps.studies import Changes, Study
+from sweeps.study import Changes, Study
 from sweeps.tracking import Tracker, default_uri
 
 
@@ -81,10 +81,7 @@ def _run(study: Study, options: Options, store: Store, place: Place, listener: L
     from sweeps.search import LedgerSearch
 
     seeds = [options.seed + index for index in range(study.seeds)]
-    references = [
-        {"role": "reference", "changes": {**changes, "seed": seed}} for seed in seeds for changes in study.references
-    ]
-    missing = _missing(study, store, references)
+    missing = _missing(study, store, [{"role": role, "changes": changes} for role, changes in study.owed(seeds)])
     search = LedgerSearch(study, store, missing, trials=study.trials, seed=options.seed)
     if not search.left and not _missing(study, store, replicates(study, store, seeds)):
         return []
@@ -92,7 +89,7 @@ def _run(study: Study, options: Options, store: Store, place: Place, listener: L
 
     with Pool(study, store, place, options, listener) as pool:
         data = open_data(study.base, place)
-        stages: list[Stage] = plan(study, seeds, study.base.training.steps(len(data.train)))
+        stages: list[Stage] = plan(study, seeds, len(data.train))
         listener.phase("stages", len(stages))
         make_all(
             stages, place, cpus=options.cpus_per_trial, gpus=options.gpus_per_trial, done=lambda: listener.advance()
@@ -130,7 +127,8 @@ def replicates(study: Study, store: Store, seeds: list[int]) -> list[dict[str, A
 
 
 def _missing(study: Study, store: Store, configs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [config for config in configs if store.row(study.trial(config["changes"]).key) is None]
+    named = {study.trial(config["changes"]).key: config for config in configs}
+    return [config for key, config in named.items() if store.row(key) is None]
 
 
 def _place(options: Options) -> Place:

@@ -11,7 +11,7 @@ from basin.training import DivergedError
 from basin.trial import Outcome, Progress, run
 from sweeps.schemas import is_score
 from sweeps.store import Row, Store, tables_of, tables_of_diverged
-from sweeps.studies import Study
+from sweeps.study import Study
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from basin.place import Place
 from sweeps.provenance import provenance
 from sweeps.search import LedgerSearch
 from sweeps.store import Store
-from sweeps.studies import Study
+from sweeps.study import Study
 from sweeps.trainable import Worker, trainable
 
 if TYPE_CHECKING:

@@ -1,0 +1,75 @@
+"""The form of a study: where a sweep starts, what it searches, and what it runs whatever the search finds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from basin.constructions import constructions
+from basin.errors import UsageError, one_of
+from basin.place import Machine
+from basin.spec import Value, describe
+from basin.trial import Trial, overlay
+from sweeps.space import Space
+
+Changes = Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A base trial, the space around it, and the trials that are run whatever the search finds."""
+
+    base: Trial
+    space: Space
+    trials: int = 0
+    """Configurations to search."""
+    grid: tuple[Changes, ...] = ()
+    """Configurations that are run for every seed, in place of a search or beside it."""
+    objectives: tuple[str, str] = ("val_accuracy", "val_q_bar_reset")
+    """Both maximised; of the validation split, for the test split is only reported."""
+    sampler: str = "tpe"
+    references: tuple[Changes, ...] = ({"construction": "deep"},)
+    """Trials to compare with, run for every seed."""
+    seeds: int = 3
+    """Seeds of the references, and of the configurations chosen from the search."""
+    q_bar_floor: float = -2.0
+    """Accuracy points: a chosen configuration has at least this q_bar on validation, if any has."""
+    pinned: frozenset[str] = frozenset()
+    """Fields that the user has set, whatever grid or references say of them."""
+
+    def set(self, changes: Changes) -> "Study":
+        """The study with changed base fields; a field that is set is no longer searched.
+
+        Raises UsageError for a name that neither the base nor any searched construction has.
+        """
+        changes = dict(changes)
+        if "seed" in changes:
+            raise UsageError(f"--set seed={changes['seed']}: give --seed, from which each trial's seed comes")
+        if "construction" in changes:
+            chosen = str(changes.pop("construction"))
+            constructions.entry(chosen)
+            grid = tuple(point for point in self.grid if point.get("construction") == chosen)
+            return replace(self, space=self.space.only(chosen), grid=grid).set(changes)
+        base, searched = self.base, self.space.hyperparameters()
+        fixed: dict[str, Value] = {}
+        for name, value in changes.items():
+            if name not in searched and name not in base.settable():
+                raise one_of("field", name, {*searched, *base.settable(), *(f.name for f in describe(Machine))})
+            if name in searched:
+                fixed[name] = searched[name].parse(value)
+            if name in base.settable():
+                base = overlay(base, {name: value})
+        return replace(self, base=base, space=self.space.fix(fixed), pinned=self.pinned | changes.keys())
+
+    def sized(self, trials: int | None, sampler: str | None) -> "Study":
+        """The study with another number of configurations or another sampler."""
+        return replace(self, trials=trials or self.trials, sampler=sampler or self.sampler)
+
+    def owed(self, seeds: Sequence[int]) -> list[tuple[str, Changes]]:
+        """Role and changes of the trials that are run whatever the search finds."""
+        roles = [("reference", changes) for changes in self.references] + [("grid", changes) for changes in self.grid]
+        return [(role, {**changes, "seed": seed}) for seed in seeds for role, changes in roles]
+
+    def trial(self, changes: Changes) -> Trial:
+        """The trial at a point of the space, with the values that the user set."""
+        name = str(changes.get("construction", self.space.constructions[0]))
+        free = {field: value for field, value in changes.items() if field not in self.pinned}
+        return overlay(self.base, {**self.space.fixed_for(name), **free})
