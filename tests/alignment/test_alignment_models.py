@@ -70,7 +70,7 @@ def test_the_heads_divide_the_width() -> None:
 def test_a_transformer_is_trained_like_any_network(tmp_path: Path, cache: Path) -> None:
     changes = {"construction": "permuted", "members": 2, "epochs": 8, "lr": 0.02, "model": "vit"}
     *_, outcome = run(trial(**changes, **TINY_VIT), place(tmp_path, cache))
-    assert outcome.scores["test_accuracy"] > 25  # type: ignore[union-attr]
+    assert outcome.measured.scores["test_accuracy"] > 25  # type: ignore[union-attr]
 
 
 # torchvision
@@ -135,7 +135,7 @@ def test_training_passes_draw_nothing(name: str) -> None:
 def test_a_classifier_of_torchvision_is_trained_like_any_network(tmp_path: Path, cache: Path) -> None:
     changes = {"model": "torchvision:shufflenet_v2_x0_5", "members": 2, "epochs": 1, "train_size": 20, "batch_size": 10}
     *_, outcome = run(trial(**changes), place(tmp_path, cache))
-    assert "test_q_bar_reset" in outcome.scores
+    assert "test_q_bar_reset" in outcome.measured.scores
 
 
 # The registry's prefixes
