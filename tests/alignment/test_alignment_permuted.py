@@ -101,8 +101,8 @@ def test_one_member_is_left_alone(tmp_path: Path, cache: Path) -> None:
 
 def test_a_model_without_a_spec_is_told_what_to_write(tmp_path: Path, cache: Path) -> None:
     work = task(tmp_path, cache, model="torchvision:shufflenet_v2_x0_5", epochs=1)
-    members = stack.stack([work.network.init(seed) for seed in range(2)])
     with pytest.raises(
         UsageError, match=r"^ShuffleNetV2 has no permutation spec, .* `symmetry\(\)` .*docs/extending\.md"
     ):
-        Permuted(members=2).align(work, members)
+        grown(work, Permuted(members=2))
+    assert work.meter.passes == 0, "refused before anything is trained"
