@@ -11,9 +11,16 @@ from torch.nn import functional as F
 
 from basin import stack
 from basin.connectivity.paths import Point, barrier, barrier_matrix, connectivity, grid, paths, q_pair
+from basin.connectivity.probe import Probe
 from basin.ensemble import Ensemble
 from basin.evaluation import predict, reset
+from basin.measure import Evaluation, measure
 from basin.metrics.prediction import member_accuracies, member_nlls
+from basin.task import Task
+
+
+def probe(work: Task, thetas: stack.Stack, bn_images: int | None = None) -> Probe:
+    return Probe(work.network, thetas, work.data, {"val": work.data.val}, bn_images)
 
 
 def tensor(*values: float) -> torch.Tensor:
@@ -75,7 +82,14 @@ POINTS = [
 def test_summaries_are_the_sums_by_hand() -> None:
     found = connectivity(POINTS)
     assert found == pytest.approx(
-        {"val_q_bar_reset": (-41 + 2 + 6) / 9, "val_q_min_reset": -22, "val_barrier_reset": 22}
+        {
+            "val_q_bar_reset": (-41 + 2 + 6) / 9,
+            "val_q_min_reset": -22,
+            "val_q_star_reset": (-41 + 2) / 6,
+            "val_barrier_reset": 22,
+            "val_instability_reset": 22,  # 92 − 70; 90 − 89; 92 − 90
+            "val_connected_reset": 0,
+        }
     )
 
 
@@ -110,15 +124,7 @@ def test_barriers_of_all_pairs() -> None:
 def test_a_path_is_networks_mixed_and_evaluated_one_by_one(kind: str, policy: str, tmp_path: Path, cache: Path) -> None:
     work = task(tmp_path, cache, **MODELS[kind])
     thetas, images = stack.concatenate([work.runs.state(k).thetas for k in range(3)]), work.data.val
-    found = paths(
-        work.network,
-        Ensemble.of_members(thetas),
-        work.data,
-        splits={"val": images},
-        alphas=grid(5),
-        policies=(policy,),
-        bn_images=80,
-    )
+    found = paths(probe(work, thetas, bn_images=80), alphas=grid(5), policies=(policy,))
     expected = []
     pixels = work.data.normalise(images.take(torch.arange(60))[0])
     for i, j in ((0, 1), (0, 2), (1, 2)):
@@ -142,9 +148,7 @@ def test_ends_are_the_members_own_scores(tmp_path: Path, cache: Path) -> None:
     log_probs = predict(work.network, thetas, work.data.val, work.data).double()
     accuracies = member_accuracies(log_probs, work.data.val.labels).tolist()
     losses = member_nlls(log_probs, work.data.val.labels).tolist()
-    for point in paths(
-        work.network, Ensemble.of_members(thetas), work.data, splits={"val": work.data.val}, alphas=grid(3)
-    ):
+    for point in paths(probe(work, thetas), alphas=grid(3)):
         if point.alpha in (0, 1):
             k = point.j if point.alpha else point.i
             assert (point.accuracy, point.loss) == (accuracies[k], losses[k])
@@ -154,30 +158,22 @@ def test_ends_are_the_members_own_scores(tmp_path: Path, cache: Path) -> None:
 def test_equal_networks_are_perfectly_connected(kind: str, tmp_path: Path, cache: Path) -> None:
     work = task(tmp_path, cache, **MODELS[kind])
     twins = stack.repeat(stack.row(work.runs.state(0).thetas, 0), 2)
-    points = paths(
-        work.network,
-        Ensemble.of_members(twins),
-        work.data,
-        splits={"val": work.data.val},
-        alphas=grid(3),
-        policies=("interp",),
-    )
-    assert connectivity(points) == {"val_q_bar_interp": 0, "val_q_min_interp": 0, "val_barrier_interp": 0}
+    points = paths(probe(work, twins), alphas=grid(3), policies=("interp",))
+    zero = dict.fromkeys(("q_bar", "q_min", "q_star", "barrier", "instability"), 0.0) | {"connected": 1.0}
+    assert connectivity(points) == {f"val_{name}_interp": value for name, value in zero.items()}
 
 
 def test_a_path_goes_between_members_not_vertices(tmp_path: Path, cache: Path) -> None:
     work = task(tmp_path, cache)
     vertices = fresh(work.network, 3)
     coords = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]], dtype=torch.float64)
-    by_coords = paths(
-        work.network, Ensemble(vertices, coords), work.data, splits={"val": work.data.val}, alphas=grid(3)
-    )
-    mixed = Ensemble.of_members(stack.mix(vertices, coords))
-    direct = paths(work.network, mixed, work.data, splits={"val": work.data.val}, alphas=grid(3))
-    assert list(by_coords) == list(direct)
+    found = measure(work, Ensemble(vertices, coords), Evaluation(alphas=3, hull_points=1))
+    direct = measure(work, Ensemble.of_members(stack.mix(vertices, coords)), Evaluation(alphas=3, hull_points=1))
+    assert found.paths == direct.paths
+    assert found.hull == direct.hull
+    assert {(point.i, point.j) for point in found.paths} == {(0, 1)}
 
 
 def test_a_single_member_has_no_path(tmp_path: Path, cache: Path) -> None:
     work = task(tmp_path, cache)
-    alone = Ensemble.of_members(fresh(work.network, 1))
-    assert list(paths(work.network, alone, work.data, splits={"val": work.data.val}, alphas=grid(3))) == []
+    assert list(paths(probe(work, fresh(work.network, 1)), alphas=grid(3))) == []

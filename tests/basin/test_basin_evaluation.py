@@ -10,7 +10,8 @@ from torch.optim.swa_utils import update_bn
 
 from basin import stack
 from basin.data import batch
-from basin.evaluation import POLICIES, predict, reset
+from basin.evaluation import predict, reset
+from basin.policies import POLICIES
 from basin.seeds import generator
 from basin.task import Task
 
@@ -96,15 +97,16 @@ def test_reset_sees_images_without_augmentation(tmp_path: Path, cache: Path) -> 
 @pytest.mark.parametrize("kind", ["mlp", "layer", "group"])
 def test_networks_without_statistics_need_nothing(kind: str, policy: str, tmp_path: Path, cache: Path) -> None:
     work = task(tmp_path, cache, **MODELS[kind])
-    params = work.network.init(0)
-    assert same(POLICIES[policy](work.network, params, work.data, None), params)
+    thetas = fresh(work.network, 2)
+    mixer = POLICIES[policy](work.network, thetas, work.data, None)
+    for row in torch.tensor([[0.0, 1.0], [0.25, 0.75]], dtype=torch.float64):
+        assert same(mixer(row), stack.row(stack.mix(thetas, row[None]), 0))
 
 
 def test_interp_keeps_the_mixture_of_the_statistics(tmp_path: Path, cache: Path) -> None:
     work = task(tmp_path, cache, **MODELS["batch"])
     thetas = stack.concatenate([work.runs.state(k).thetas for k in range(2)])
-    mixed = stack.row(stack.mix(thetas, torch.tensor([[0.25, 0.75]])), 0)
-    found = POLICIES["interp"](work.network, mixed, work.data, None)
+    found = POLICIES["interp"](work.network, thetas, work.data, None)(torch.tensor([0.25, 0.75]))
     for name, tensor in thetas.items():
         if tensor.is_floating_point():
             torch.testing.assert_close(found[name], 0.25 * tensor[0] + 0.75 * tensor[1])

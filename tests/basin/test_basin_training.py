@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from basin import runs, stack
-from basin.constraints import TIES
+from basin.constraints import path, proximal
 from basin.data import batch
 from basin.objective import Batch, Distillation, Draw, Meter, Objective, cross_entropy
 from basin.seeds import generator
@@ -85,11 +85,11 @@ def test_a_pass_is_one_batch_through_one_network(tmp_path: Path, cache: Path) ->
     work = task(tmp_path, cache)
     advance(work, State(fresh(work.network, 3)), 4)
     assert work.meter == Meter(passes=12)
-    advance(work, State(fresh(work.network, 3)), 4, Objective(beta=0.5, sampler=TIES["path"].sampler))
+    advance(work, State(fresh(work.network, 3)), 4, Objective(beta=0.5, sampler=path))
     assert work.meter == Meter(passes=12 + 16)
-    advance(work, State(fresh(work.network, 3)), 4, Objective(beta=0.5, penalty=TIES["proximal"].penalty))
+    advance(work, State(fresh(work.network, 3)), 4, Objective(penalties=((0.5, proximal),)))
     assert work.meter == Meter(passes=12 + 16 + 12)
-    advance(work, State(fresh(work.network, 3)), 4, Objective(beta=0, sampler=TIES["path"].sampler))
+    advance(work, State(fresh(work.network, 3)), 4, Objective(beta=0, sampler=path))
     assert work.meter == Meter(passes=12 + 16 + 12 + 12)
 
 
@@ -187,7 +187,7 @@ def test_gradient_of_the_proximal_constraint(tmp_path: Path, cache: Path) -> Non
 
     def gradient(strength: float) -> dict[str, Tensor]:
         leaves = _Leaves(work.network, thetas)
-        objective = Objective(beta=strength, penalty=TIES["proximal"].penalty)
+        objective = Objective(penalties=((strength, proximal),))
         _backward(work.network, leaves, objective, given, generator(0), Meter())
         return {name: tensor.grad for name, tensor in leaves.stacked.items()}
 
@@ -201,18 +201,14 @@ def test_gradient_of_the_proximal_constraint(tmp_path: Path, cache: Path) -> Non
 
 def test_proximal_penalty_is_the_mean_square_distance_to_the_mean() -> None:
     weights = {"a": torch.tensor([[0.0, 0.0], [2.0, 4.0]]), "b": torch.tensor([[1.0], [1.0]])}
-    penalty = TIES["proximal"].penalty
-    assert penalty is not None
     # Distances to the mean: (1, 2, 0) for both networks of 3 weights.
-    assert float(penalty(weights)) == pytest.approx(2 * (1 + 4) / 3)
+    assert float(proximal(weights)) == pytest.approx(2 * (1 + 4) / 3)
 
 
 def test_a_training_step_follows_the_gradient_of_the_whole_loss(tmp_path: Path, cache: Path) -> None:
     work = task(tmp_path, cache, momentum=0, weight_decay=0, warmup=0, schedule="constant", lr=0.5)
     thetas, given = fresh(work.network, 3), batches(work, 3)
-    sampler = TIES["path"].sampler
-    assert sampler is not None
-    (row,), (source,) = sampler(generator(0, "constraint", 0), 3)
+    (row,), (source,) = path(generator(0, "constraint", 0), 3)
 
     def total(net: nn.Module, theta: Stack) -> Tensor:
         parts = [
@@ -225,7 +221,7 @@ def test_a_training_step_follows_the_gradient_of_the_whole_loss(tmp_path: Path, 
 
     gradient = by_autograd(work, {}, double(thetas), total)
     expected = {name: thetas[name].double() - 0.5 * gradient[name] for name in gradient}
-    end = advance(work, State(copy(thetas)), 1, Objective(beta=2.0, sampler=sampler))
+    end = advance(work, State(copy(thetas)), 1, Objective(beta=2.0, sampler=path))
     torch.testing.assert_close(end.thetas, {n: t.float() for n, t in expected.items()}, rtol=1e-5, atol=1e-6)
 
 
@@ -233,7 +229,7 @@ def test_a_mixed_network_leaves_the_members_statistics_alone(tmp_path: Path, cac
     work = task(tmp_path, cache, lr=0, **MODELS["batch"])
     thetas = fresh(work.network, 2)
     free = advance(work, State(copy(thetas)), 3)
-    tied = advance(work, State(copy(thetas)), 3, Objective(beta=1.0, sampler=TIES["path"].sampler))
+    tied = advance(work, State(copy(thetas)), 3, Objective(beta=1.0, sampler=path))
     assert same(free.thetas, tied.thetas)
 
 
@@ -241,12 +237,12 @@ def test_a_mixed_network_leaves_the_members_statistics_alone(tmp_path: Path, cac
 
 OBJECTIVES = {
     "free": lambda work: Objective(),
-    "path": lambda work: Objective(beta=0.5, sampler=TIES["path"].sampler),
-    "proximal": lambda work: Objective(beta=0.5, penalty=TIES["proximal"].penalty),
+    "path": lambda work: Objective(beta=0.5, sampler=path),
+    "proximal": lambda work: Objective(penalties=((0.5, proximal),)),
     "distilled": lambda work: Objective(
         Distillation(work.network, fresh(work.network, 2), work.meter, temperature=2.0, weight=0.9),
         beta=0.5,
-        sampler=TIES["path"].sampler,
+        sampler=path,
     ),
 }
 
@@ -259,9 +255,9 @@ def test_going_on_at_any_step_is_exact(objective: str, kind: str, tmp_path: Path
     start = fresh(work.network, 2)
     whole = advance(work, State(copy(start)), 10, make(work))
     for stop in range(1, 10) if kind == "mlp" else (4, 5):
-        path = tmp_path / f"{stop}.safetensors"
-        runs.save(advance(work, State(copy(start)), stop, make(work)), path)
-        again = runs.load(path)
+        file = tmp_path / f"{stop}.safetensors"
+        runs.save(advance(work, State(copy(start)), stop, make(work)), file)
+        again = runs.load(file)
         assert again is not None
         assert again.step == stop
         resumed = advance(work, again, 10, make(work))
@@ -424,12 +420,11 @@ def test_teachers_are_evaluated_not_trained(tmp_path: Path, cache: Path) -> None
 
 
 def test_paths_are_drawn_uniformly() -> None:
-    sampler, draws = TIES["path"].sampler, generator(0, "test")
-    assert sampler is not None
+    draws = generator(0, "test")
     pairs: dict[tuple[int, ...], int] = {}
     alphas, ends = [], 0
     for _ in range(6000):
-        (row,), (source,) = sampler(draws, 4)
+        (row,), (source,) = path(draws, 4)
         pair = tuple(row.nonzero().flatten().tolist())
         assert len(pair) == 2
         assert source in pair
@@ -448,9 +443,7 @@ def test_paths_are_drawn_uniformly() -> None:
 
 
 def test_paths_are_a_function_of_the_seed() -> None:
-    sampler = TIES["path"].sampler
-    assert sampler is not None
-    first, again, other = (sampler(generator(0, "constraint", step), 5) for step in (3, 3, 4))
+    first, again, other = (path(generator(0, "constraint", step), 5) for step in (3, 3, 4))
     assert torch.equal(first.weights, again.weights)
     assert first.source == again.source
     assert not torch.equal(first.weights, other.weights)

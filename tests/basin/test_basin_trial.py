@@ -18,12 +18,13 @@ from basin.data import Split
 from basin.data.digits import Digits
 from basin.data.imagefolder import ImageFolder
 from basin.errors import UsageError
+from basin.measure import Evaluation
 from basin.models.mlp import MLP
 from basin.models.resnet import ResNet
 from basin.place import Machine, Place
 from basin.spec import replace_known
 from basin.training import Training
-from basin.trial import Evaluation, Outcome, Progress, Trial, identify, open_task, overlay, run
+from basin.trial import Outcome, Progress, Trial, identify, open_task, overlay, run
 
 DEFAULT = Trial(dataset=Digits(), model=MLP(), construction=Deep())
 
@@ -113,7 +114,10 @@ def test_single_runs_are_named_without_construction_and_evaluation() -> None:
         ({"construction": "constrained", "members": 1}, r"members=1: expected an integer of 2 or more"),
         ({"construction": "constrained", "t": 1.5}, r"t=1\.5: expected a number from 0 to 1"),
         ({"construction": "constrained", "beta": -1}, r"beta=-1: expected a number of 0 or more"),
-        ({"construction": "constrained", "constraint": "star"}, r"constraint=star: expected one of path, proximal"),
+        (
+            {"construction": "constrained", "constraint": "ring"},
+            r"constraint=ring: expected one of path, star, simplex, proximal",
+        ),
         ({"lr": "fast"}, r"lr=fast: expected a number of 0 or more"),
         ({"lr": "nan"}, r"lr=nan: expected a number"),
         ({"lr": "inf"}, r"lr=inf: expected a number"),
@@ -189,10 +193,13 @@ def record(outcome: Outcome) -> dict[str, object]:
     """All of an outcome that does not depend on the clock or the machine, weights apart."""
     return {
         "trial": outcome.trial,
-        "scores": outcome.scores,
-        "members": outcome.members,
+        "scores": outcome.measured.scores,
+        "members": outcome.measured.members,
         "history": [(row.index, row.passes, row.scores) for row in outcome.history],
-        "paths": outcome.paths,
+        "paths": outcome.measured.paths,
+        "hull": outcome.measured.hull,
+        "plane": outcome.measured.plane,
+        "reliability": outcome.measured.reliability,
         "meter": outcome.meter,
     }
 
@@ -214,8 +221,8 @@ def test_a_trial_run_twice_is_the_same(name: str, tmp_path: Path, cache: Path) -
     again = finish(run(one, place(tmp_path / "b", cache)))
     shared = finish(run(one, place(tmp_path / "a", cache)))
     assert record(first) == record(again) == record(shared)
-    assert same(first.vertices, again.vertices)
-    assert same(first.vertices, shared.vertices)
+    assert same(first.ensemble.vertices, again.ensemble.vertices)
+    assert same(first.ensemble.vertices, shared.ensemble.vertices)
 
 
 @pytest.mark.parametrize("name", TRIALS)
@@ -230,7 +237,7 @@ def test_a_trial_cut_off_anywhere_ends_the_same(name: str, tmp_path: Path, cache
         items.close()  # type: ignore[attr-defined]
         resumed = finish(run(one, here))
         assert record(resumed) == record(expected), stop
-        assert same(resumed.vertices, expected.vertices), stop
+        assert same(resumed.ensemble.vertices, expected.ensemble.vertices), stop
 
 
 def test_a_trial_cut_off_again_and_again_ends_the_same(tmp_path: Path, cache: Path) -> None:
@@ -308,35 +315,35 @@ def test_the_record_of_a_trial(tmp_path: Path, cache: Path) -> None:
     outcome = finish(run(trial(**TRIALS["batch"]), place(tmp_path, cache)))
     for split in ("val", "test"):
         names = {f"{split}_{name}_{policy}" for name in ("q_bar", "q_min", "barrier") for policy in ("reset", "interp")}
-        assert names <= outcome.scores.keys()
-        members = [row[f"{split}_accuracy"] for row in outcome.members]
-        assert outcome.scores[f"{split}_member_mean_accuracy"] == pytest.approx(sum(members) / 2)
-        assert outcome.scores[f"{split}_member_best_accuracy"] == max(members)
-    assert [row["member"] for row in outcome.members] == [0, 1]
-    assert len(outcome.paths) == 2 * 2 * 1 * 3  # splits, policies, pairs, alphas
+        assert names <= outcome.measured.scores.keys()
+        members = [row[f"{split}_accuracy"] for row in outcome.measured.members]
+        assert outcome.measured.scores[f"{split}_member_mean_accuracy"] == pytest.approx(sum(members) / 2)
+        assert outcome.measured.scores[f"{split}_member_best_accuracy"] == max(members)
+    assert [row["member"] for row in outcome.measured.members] == [0, 1]
+    assert len(outcome.measured.paths) == 2 * 2 * 1 * 3  # splits, policies, pairs, alphas
     last = outcome.history[-1].scores
     assert {name: last[name] for name in ("val_accuracy", "val_nll")} == {
-        name: outcome.scores[name] for name in ("val_accuracy", "val_nll")
+        name: outcome.measured.scores[name] for name in ("val_accuracy", "val_nll")
     }
-    assert last["val_q_mid_reset"] == outcome.scores["val_q_bar_reset"]  # three α: the middle is the interior
+    assert last["val_q_mid_reset"] == outcome.measured.scores["val_q_bar_reset"]  # three α: the middle is the interior
     assert outcome.machine["device"] == "cpu"
     assert outcome.seconds > 0
 
 
 def test_progress_is_measured_as_the_end_is(tmp_path: Path, cache: Path) -> None:
     outcome = finish(run(trial(bn_images=20, **TRIALS["batch"]), place(tmp_path, cache)))
-    assert outcome.history[-1].scores["val_q_mid_reset"] == outcome.scores["val_q_bar_reset"]
+    assert outcome.history[-1].scores["val_q_mid_reset"] == outcome.measured.scores["val_q_bar_reset"]
 
 
 def test_networks_without_batchnorm_have_one_policy(tmp_path: Path, cache: Path) -> None:
     outcome = finish(run(trial(**TRIALS["constrained"]), place(tmp_path, cache)))
-    assert {point.policy for point in outcome.paths} == {"reset"}
+    assert {point.policy for point in outcome.measured.paths} == {"reset"}
 
 
 def test_a_single_network_is_a_trial_too(tmp_path: Path, cache: Path) -> None:
     outcome = finish(run(trial(members=1), place(tmp_path, cache)))
-    assert outcome.paths == []
-    assert outcome.scores["test_accuracy"] == outcome.members[0]["test_accuracy"]
+    assert outcome.measured.paths == []
+    assert outcome.measured.scores["test_accuracy"] == outcome.measured.members[0]["test_accuracy"]
 
 
 # Data and machine.

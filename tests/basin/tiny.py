@@ -10,6 +10,7 @@ from basin import stack
 from basin.constructions.deep import Deep
 from basin.data import Split
 from basin.data.digits import Digits
+from basin.measure import Evaluation
 from basin.models.mlp import MLP
 from basin.network import Network
 from basin.objective import Meter
@@ -18,7 +19,7 @@ from basin.runs import Runs
 from basin.stack import Params, Stack
 from basin.task import Task
 from basin.training import Training
-from basin.trial import Evaluation, Trial, open_task, overlay
+from basin.trial import Trial, open_task, overlay
 
 MODELS: dict[str, dict[str, object]] = {
     "mlp": {"model": "mlp", "hidden": 8},
