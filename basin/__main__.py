@@ -49,6 +49,7 @@ def _run(options: argparse.Namespace, temporary: Path) -> Outcome:
     place = Place(
         machine=machine,
         data=options.data,
+        ood_data=options.ood_data,
         cache=options.cache,
         runs=options.runs or temporary,
         scratch=options.scratch,
@@ -89,10 +90,11 @@ def _pair(text: str) -> tuple[str, str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m basin", description="Run one trial and print its outcome as JSON.")
     parser.add_argument("--dataset", default="digits", help=", ".join(datasets))
-    parser.add_argument("--model", default="resnet8", help=", ".join(models))
+    parser.add_argument("--model", default="resnet8", help=", ".join([*models, "torchvision:NAME"]))
     parser.add_argument("--construction", default="deep", help=", ".join(constructions))
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="as often as needed")
     parser.add_argument("--data", type=Path, help="folder or archive of the dataset")
+    parser.add_argument("--ood-data", type=Path, help="the same for the dataset of ood=NAME")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="folder of decoded datasets")
     parser.add_argument("--runs", type=Path, help="folder that keeps trunks and teachers for other trials")
     parser.add_argument("--scratch", type=Path, help="folder of the checkpoint from which a cut-off trial goes on")

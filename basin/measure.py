@@ -42,6 +42,8 @@ class Evaluation:
     """Training images on which connectivity is measured as well; 0 leaves it out."""
     plane_points: Annotated[int, Bounds(0)] = 0
     """Points along each side of the plane through three networks (21 for figures); 0 leaves it out."""
+    ood: str | None = None
+    """Another dataset, by name, on whose test images confidence should be lower; needs no labels."""
     predictions: bool = False
     """Whether the members' log-probabilities are kept, so that any metric can be computed later."""
     progress_every: Annotated[int, Bounds(1)] = 5
@@ -108,7 +110,8 @@ def _predict(task: Task, ensemble: Ensemble, evaluation: Evaluation, found: Meas
     fit = None
     for split, held in {"val": task.data.val, "test": task.data.test}.items():
         log_probs, labels = predict(task.network, ensemble.members(), held, task.data), held.labels.cpu()
-        scores = score(log_probs, labels, final=True, fit=fit)
+        other = predict(task.network, ensemble.members(), task.other, task.data) if task.other and fit else None
+        scores = score(log_probs, labels, final=True, fit=fit, ood=other)
         fit = (log_probs, labels)
         found.scores |= {f"{split}_{name}": value for name, value in scores.items()}
         found.reliability += [(split, row) for row in reliability(log_probs.double(), labels)]

@@ -20,16 +20,17 @@ class Network:
         self, model: Model, shape: tuple[int, int, int], classes: int, device: torch.device, precision: str = "float32"
     ) -> None:
         self._build: Callable[[], nn.Module] = lambda: model.build(shape, classes)
-        self._module = self._build().to(device)
+        self.module = self._build().to(device)
+        """Its structure; the weights in it are not used."""
         self._autocast = precision == "bfloat16"
         self.device = device
-        self.weights = tuple(name for name, _ in self._module.named_parameters())
+        self.weights = tuple(name for name, _ in self.module.named_parameters())
         """Names of the trained tensors; all others are buffers."""
         self.batchnorms = tuple(
-            name for name, module in self._module.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
+            name for name, module in self.module.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
         )
         """Names of the modules whose running statistics depend on the data."""
-        self._places = {name: self._place(name) for name in self._module.state_dict()}
+        self._places = {name: self._place(name) for name in self.module.state_dict()}
 
     def init(self, *seed: object) -> Params:
         """Freshly drawn weights: the same on every device, whatever was drawn before."""
@@ -43,13 +44,13 @@ class Network:
 
         With `train`, BatchNorm uses batch statistics and updates the running ones in `params` in place.
         """
-        if self._module.training != train:
-            self._module.train(train)
+        if self.module.training != train:
+            self.module.train(train)
         own = {name: table[leaf] for name, (table, leaf) in self._places.items()}
         try:
             self._insert(params)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast and train):
-                logits: Tensor = self._module(images)
+                logits: Tensor = self.module(images)
         finally:
             self._insert(own)
         return logits.float() if logits.dtype == torch.bfloat16 else logits
@@ -62,13 +63,13 @@ class Network:
 
     def _place(self, name: str) -> tuple[dict[str, Any], str]:
         parent, _, leaf = name.rpartition(".")
-        module = self._module.get_submodule(parent)
+        module = self.module.get_submodule(parent)
         return (module._parameters if leaf in module._parameters else module._buffers), leaf
 
     @contextmanager
     def cumulative_statistics(self) -> Iterator[None]:
         """Within, BatchNorm's running statistics are plain averages over the batches seen, in float32."""
-        modules: list[Any] = [self._module.get_submodule(name) for name in self.batchnorms]
+        modules: list[Any] = [self.module.get_submodule(name) for name in self.batchnorms]
         momenta, autocast = [module.momentum for module in modules], self._autocast
         try:
             self._autocast = False

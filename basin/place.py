@@ -37,6 +37,8 @@ class Place:
     machine: Machine = field(default_factory=Machine)
     data: Path | None = None
     """What the user gave as --data; None for built-in or downloaded data."""
+    ood_data: Path | None = None
+    """Likewise for the dataset of `ood`."""
     cache: Path = field(default_factory=default_cache)
     """Decoded datasets."""
     runs: Path

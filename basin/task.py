@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from basin import runs, stack
-from basin.data import Data
+from basin.data import Data, Images
 from basin.network import Network
 from basin.objective import Meter, Objective
 from basin.runs import Runs
@@ -23,6 +23,8 @@ class Task:
     network: Network
     data: Data
     runs: Runs
+    other: Images | None = None
+    """Images of another dataset, in the shape of this one's."""
     scratch: Path | None = None
     """Folder of the checkpoint from which a trial that was cut off goes on."""
     meter: Meter = field(default_factory=Meter)

@@ -10,7 +10,7 @@ from typing import Any
 
 from basin import data as images
 from basin.constructions import Construction, constructions
-from basin.data import Data, Dataset, Split, datasets
+from basin.data import Data, Dataset, Images, Split, datasets
 from basin.ensemble import Ensemble
 from basin.errors import UsageError, one_of
 from basin.files import write_atomically
@@ -157,7 +157,14 @@ def open_task(trial: Trial, place: Place) -> Task:
     trial = replace(trial, data_hash=data.hash)  # runs on two folders of images never share a name
     network = Network(trial.model, data.shape, data.classes, place.torch_device, trial.training.precision)
     runs = Runs(network, data, trial.training, trial.seed, place.runs / trial.recipe_key)
-    return Task(network, data, runs, place.scratch)
+    return Task(network, data, runs, _open_other(trial, place, data), place.scratch)
+
+
+def _open_other(trial: Trial, place: Place, data: Data) -> Images | None:
+    if trial.evaluation.ood is None:
+        return None
+    arrays, _ = images.load(datasets.make(trial.evaluation.ood), source=place.ood_data, cache=place.cache)
+    return images.reshaped(arrays, data.shape, place.torch_device)
 
 
 def run(trial: Trial, place: Place) -> Iterator[Progress | Outcome]:

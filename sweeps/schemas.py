@@ -60,8 +60,10 @@ Facts = dict[str, tuple[str, str, str]]
 """Column without its split → unit, direction, meaning."""
 
 
-def _quality(*, final: bool) -> Facts:
-    return {m.name: (m.unit, m.better, m.doc) for m in metrics().values() if final or not (m.final or m.needs)}
+def _quality(split: str, *, final: bool) -> Facts:
+    """Metrics of a split; those that need validation or another dataset are of the test split only."""
+    known = [m for m in metrics().values() if (final or not m.final) and (split == "test" or not m.needs)]
+    return {m.name: (m.unit, m.better, m.doc) for m in known}
 
 
 def _connectivity() -> Facts:
@@ -95,7 +97,7 @@ def trials() -> pa.Schema:
                 for f in hyperparameters()
                 if f.name not in own
             ),
-            *(field for split in SPLITS for field in _columns(split, _quality(final=True) | _connectivity())),
+            *(field for split in SPLITS for field in _columns(split, _quality(split, final=True) | _connectivity())),
             *_columns("train", _connectivity()),
             column("passes", pa.int64(), "Passes of the task's own loss, a shared trunk once.", "batches"),
             column("teacher_passes", pa.int64(), "Passes that training the teachers took.", "batches"),
@@ -130,7 +132,7 @@ def history() -> pa.Schema:
             column("step", pa.int64(), "Which ensemble of its construction, from 1: an epoch, or a member."),
             column("passes", pa.int64(), "Passes so far.", "batches"),
             column("seconds", pa.float64(), "Wall time so far.", "s"),
-            *_columns("val", _quality(final=False)),
+            *_columns("val", _quality("val", final=False)),
             column("val_q_mid_reset", pa.float64(), "Mean chord excess at the midpoints.", POINTS, "higher"),
         ]
     )

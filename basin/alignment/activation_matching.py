@@ -97,7 +97,7 @@ def observed(network: Network, readings: Iterable[Reading]) -> Iterator[dict[Rea
     seen: dict[Reading, Tensor] = {}
     handles = []
     for name, side in readings:
-        module = network._module.get_submodule(name)
+        module = network.module.get_submodule(name)
 
         def take(module: Any, inputs: Any, output: Any, reading: Reading = (name, side)) -> None:
             seen[reading] = inputs[0] if reading[1] == "input" else output

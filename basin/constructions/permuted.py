@@ -45,7 +45,7 @@ class Permuted:
 
         Raises UsageError for a model without a permutation spec, NotEquivalentError for one whose spec is wrong.
         """
-        symmetry_of(task.network._module)  # refused before anything is trained
+        symmetry_of(task.network.module)  # refused before anything is trained
         members = stack.concatenate([task.single(member).thetas for member in range(self.members)])
         aligned = self.align(task, members)
         # The members as they were before stay as vertices, so that one plane can show both.
@@ -56,7 +56,7 @@ class Permuted:
 
     def align(self, task: Task, members: Stack) -> Alignment:
         """The members aligned, with their certificates."""
-        network, symmetry = task.network, symmetry_of(task.network._module)
+        network, symmetry = task.network, symmetry_of(task.network.module)
         matcher: Matcher = (
             WeightMatching(network, symmetry, self.restarts)
             if self.matching == "weights"

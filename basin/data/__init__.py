@@ -3,6 +3,7 @@
 from basin.data.batches import batch, chunks, steps_per_epoch
 from basin.data.cache import load
 from basin.data.dataset import Arrays, Dataset
+from basin.data.elsewhere import reshaped
 from basin.data.splits import Data, Images, Split, prepare
 from basin.registry import Registry
 
@@ -17,6 +18,7 @@ __all__ = [
     "datasets",
     "load",
     "prepare",
+    "reshaped",
     "steps_per_epoch",
 ]
 

@@ -71,6 +71,12 @@ def nll(log_probs: LogProbs, labels: Labels) -> Float[Tensor, " N"]:
     return -picked(ensemble_log_probs(log_probs).unsqueeze(0), labels)[0]
 
 
+@image_mean(unit="nats", better="lower", final=True)
+def logit_average_nll(log_probs: LogProbs, labels: Labels) -> Float[Tensor, " N"]:
+    """Mean negative log-likelihood of the ensemble that averages logits instead of probabilities."""
+    return -picked(ensemble_log_probs(log_probs, how="logits").unsqueeze(0), labels)[0]
+
+
 @image_mean(unit="nats", better="lower")
 def member_mean_nll(log_probs: LogProbs, labels: Labels) -> Float[Tensor, " N"]:
     """Mean over the members of their mean negative log-likelihood; inf if one gives a label probability 0."""
