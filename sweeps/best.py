@@ -1,5 +1,6 @@
 """The best tradeoffs of a sweep, asked of MLflow alone."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -55,7 +56,12 @@ def finished(tracker: Tracker) -> list[Run]:
 def best(runs: Sequence[Run], *, x: str = "q_bar_reset", y: str = "accuracy") -> Best:
     """Choose on validation, whatever split is shown afterwards; x and y are names without their split."""
     signs = (_sign(x), _sign(y))
-    searched = [run for run in runs if run.role in ("search", "grid") and f"val_{x}" in run.metrics]
+    asked = {f"val_{x}", f"val_{y}"}
+    candidates = [run for run in runs if run.role in ("search", "grid")]
+    searched = [run for run in candidates if asked <= run.metrics.keys()]
+    if candidates and not searched:
+        there = {name.removeprefix("val_") for run in runs for name in run.metrics if name.startswith("val_")}
+        raise UsageError(f"no searched trial has {x} and {y}: expected two of {', '.join(sorted(there))}")
     points = {run.key: (signs[0] * run.metrics[f"val_{x}"], signs[1] * run.metrics[f"val_{y}"]) for run in searched}
     front_keys = front(points)
     corner = (-10.0, 0.0)
@@ -74,9 +80,10 @@ def best(runs: Sequence[Run], *, x: str = "q_bar_reset", y: str = "accuracy") ->
 
 def front(points: dict[str, tuple[float, float]]) -> list[str]:
     """Keys of the points that no other dominates, both coordinates to be maximised, by the first, descending."""
-    kept, highest = [], float("-inf")
+    kept: list[str] = []
+    highest = -math.inf
     for key, (_, y) in sorted(points.items(), key=lambda item: (-item[1][0], -item[1][1], item[0])):
-        if y > highest:
+        if y > highest or (kept and points[key] == points[kept[-1]]):
             kept.append(key)
             highest = y
     return kept
@@ -96,7 +103,7 @@ def _floors(searched: Sequence[Run], construction: str, y: str, sign: float) -> 
     own = [run for run in searched if run.construction == construction]
     return {
         floor: max(
-            (run for run in own if run.metrics["val_q_bar_reset"] >= floor),
+            (run for run in own if run.metrics.get("val_q_bar_reset", -math.inf) >= floor),
             key=lambda run: (sign * run.metrics[f"val_{y}"], run.metrics["val_q_bar_reset"], run.key),
             default=None,
         )

@@ -29,6 +29,7 @@ class LedgerSearch(Searcher):
         super().__init__()
         self._study, self._store, self._trials, self._seed = study, store, trials, seed
         self._owed = list(owed)
+        self._others = {study.trial(config["changes"]).key for config in owed}
         self._optuna = open_study(store.folder / "optuna.journal", study, seed)
         self._open: dict[str, int] = {}
         self._orphans = self._reconcile()
@@ -56,7 +57,7 @@ class LedgerSearch(Searcher):
             asked = self._optuna.ask()
             changes = {**self._study.space.draw(asked), "seed": self._seed}
             key = self._study.trial(changes).key
-            known = {t.user_attrs.get("key") for t in self._optuna.get_trials(deepcopy=False)}
+            known = self._others | {t.user_attrs.get("key") for t in self._optuna.get_trials(deepcopy=False)}
             asked.set_user_attr("changes", changes)
             if key in known:
                 asked.set_user_attr("duplicate", True)

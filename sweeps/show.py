@@ -30,7 +30,7 @@ def as_csv(answer: Best, split: str) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["key", "role", "construction", *names, *(f"{split}_{name}" for name in shown)])
     for run in [*answer.front, *answer.reference]:
-        values = [run.metrics[f"{split}_{name}"] for name in shown]
+        values = [run.metrics.get(f"{split}_{name}", "") for name in shown]
         writer.writerow([run.key, run.role, run.construction, *(run.params.get(name, "") for name in names), *values])
     return text.getvalue()
 
@@ -79,8 +79,13 @@ def _cell(run: Run | None, y: str, split: str) -> str:
 
 
 def _numbers(runs: Sequence[Run], names: Sequence[str], split: str) -> list[str]:
-    values = [mean(run.metrics[f"{split}_{name}"] for run in runs) for name in names]
-    return [f"{value:.3f}" if "nll" in name else f"{value:.2f}" for name, value in zip(names, values, strict=True)]
+    return [_mean([r.metrics[full] for r in runs if (full := f"{split}_{name}") in r.metrics], name) for name in names]
+
+
+def _mean(values: Sequence[float], name: str) -> str:
+    if not values:
+        return "–"  # a single member has no pairs, a network without BatchNorm one policy
+    return f"{mean(values):.{3 if 'nll' in name else 2}f}"
 
 
 def _short(text: str) -> str:

@@ -1,11 +1,13 @@
 """What trials share: single runs (trunks, teachers) are trained once, in parallel, before the trials that need them."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import ray
 
 from basin.place import Place
+from basin.training import DivergedError
 from basin.trial import Trial, open_task
 from sweeps.study import Changes, Study
 
@@ -41,9 +43,10 @@ def plan(study: Study, seeds: Sequence[int], images: int) -> list[Stage]:
 
 
 def make(stage: Stage, place: Place) -> None:
-    """Train a stage as far as it is not there yet."""
+    """Train a stage as far as it is not there yet; if it diverges, so will the trials that need it, and they say so."""
     place.prepare()
-    open_task(stage.trial, place).runs.state(stage.member, stage.step)
+    with suppress(DivergedError):
+        open_task(stage.trial, place).runs.state(stage.member, stage.step)
 
 
 def make_all(

@@ -2,8 +2,9 @@
 
 import fcntl
 import json
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
@@ -17,7 +18,7 @@ from basin.trial import identify, open_data
 from sweeps.stages import Stage, make_all, plan
 from sweeps.store import Row, Store
 from sweeps.study import Changes, Study
-from sweeps.tracking import Tracker, default_uri
+from sweeps.tracking import Tracker, connect, default_uri
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,21 +64,31 @@ def sweep(study: Study, options: Options, listener: Listener) -> Report:
     place = _place(options)
     study = replace(study, base=identify(study.base, place))
     uri = options.tracking_uri or default_uri(options.storage)
+    if options.tracking_uri:
+        connect(uri)  # whether it answers is known before anything is written
     with _claimed(store, _definition(study, options.seed)):
-        before = store.keys()
-        tracker = _Opening(uri, store) if options.tracking_uri or not _tracked(store, uri) else None
-        errors = _run(study, options, store, place, listener)
+        before, tracker = store.keys(), _Opening(uri, store)
+        errors = _run(study, options, store, place, listener, tracker)
         if not _tracked(store, uri):
             listener.phase("tracking", 1)
-            (tracker or _Opening(uri, store)).ready().sync(store)
+            tracker.ready().sync(store)
             write_atomically(store.folder / "tracked.json", json.dumps({"uri": uri, "keys": store.keys()}))
             listener.advance()
-    if not store.keys():
-        raise UsageError("no trial finished: " + (errors[0] if errors else "the study has none"))
+    if not any(row and row["status"] == "done" for row in map(store.row, store.keys())):
+        raise UsageError("no trial finished: " + (errors[0] if errors else _why_none(store)))
     return Report(store, len(store.keys()) - len(before), errors)
 
 
-def _run(study: Study, options: Options, store: Store, place: Place, listener: Listener) -> list[str]:
+def _why_none(store: Store) -> str:
+    count = len(store.keys())
+    if not count:
+        return "the study has none"
+    return f"the training loss was not finite in all {count}; expected a lower lr: give --set lr=… and another --name"
+
+
+def _run(
+    study: Study, options: Options, store: Store, place: Place, listener: Listener, tracker: "_Opening"
+) -> list[str]:
     from sweeps.search import LedgerSearch
 
     seeds = [options.seed + index for index in range(study.seeds)]
@@ -88,6 +99,7 @@ def _run(study: Study, options: Options, store: Store, place: Place, listener: L
     from sweeps.tuning import Pool
 
     with Pool(study, store, place, options, listener) as pool:
+        tracker.start()
         data = open_data(study.base, place)
         stages: list[Stage] = plan(study, seeds, len(data.train))
         listener.phase("stages", len(stages))
@@ -153,7 +165,8 @@ def _definition(study: Study, seed: int) -> dict[str, object]:
 
 @contextmanager
 def _claimed(store: Store, definition: dict[str, object]) -> Iterator[None]:
-    """The sweep's folder, held by one launcher, for one definition of the study."""
+    """The sweep's folder, held by one launcher, for one definition of the study; gone again if nothing came of it."""
+    made = [folder for folder in (store.folder, *store.folder.parents) if not folder.exists()]
     try:
         store.folder.mkdir(parents=True, exist_ok=True)
         lock = (store.folder / ".lock").open("w")
@@ -165,7 +178,15 @@ def _claimed(store: Store, definition: dict[str, object]) -> Iterator[None]:
         except OSError:
             raise UsageError(f"sweep {store.name!r} is being run by another launcher; wait, or give --name") from None
         _compare(store, definition)
-        yield
+        try:
+            yield
+        except UsageError:
+            if store.folder in made and not store.keys():
+                shutil.rmtree(store.folder)
+                with suppress(OSError):  # not empty: other sweeps are there
+                    for folder in made[1:]:
+                        folder.rmdir()
+            raise
 
 
 def _compare(store: Store, definition: dict[str, Any]) -> None:
@@ -194,17 +215,16 @@ def _tracked(store: Store, uri: str) -> bool:
 
 
 class _Opening:
-    """A tracker that opens beside Ray's start, for MLflow takes seconds to import and to lay out its database.
-
-    A server is waited for at once: whether it answers is known before anything is trained.
-    """
+    """A tracker that opens beside the trials, for MLflow takes seconds to import and to lay out its database."""
 
     def __init__(self, uri: str, store: Store) -> None:
         self._opened: list[Tracker | BaseException] = []
         self._thread = Thread(target=self._open, args=(uri, store), daemon=True)
-        self._thread.start()
-        if not uri.startswith("sqlite:"):
-            self.ready()
+
+    def start(self) -> None:
+        """Begin, if that has not been done."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     def _open(self, uri: str, store: Store) -> None:
         try:
@@ -214,6 +234,7 @@ class _Opening:
 
     def ready(self) -> Tracker:
         """The tracker; raises what opening it raised."""
+        self.start()
         self._thread.join()
         tracker = self._opened[0]
         if isinstance(tracker, BaseException):

@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import time
+import warnings
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -44,12 +45,20 @@ class Pool:
         address = self._options.address
         local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
         try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local)
+            with warnings.catch_warnings(action="ignore"):  # Ray's client warns of what it then raises
+                ray.init(
+                    address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local
+                )
         except (ConnectionError, ValueError, TimeoutError, RuntimeError) as error:
             raise UsageError(
                 f"--address {address}: expected a Ray cluster that answers, got {str(error).splitlines()[0]}; "
                 "start one with `ray up` or `ray start --head`, or use --address local"
             ) from error
+        try:
+            self.concurrency = self._slots()
+        except UsageError:
+            ray.shutdown()
+            raise
         return self
 
     def __exit__(
@@ -57,8 +66,7 @@ class Pool:
     ) -> None:
         ray.shutdown()
 
-    @property
-    def concurrency(self) -> int:
+    def _slots(self) -> int:
         """Trials that the cluster has room for at once."""
         there, options = ray.cluster_resources(), self._options
         slots = [int(there.get("CPU", 0) // options.cpus_per_trial)] if options.cpus_per_trial else []
