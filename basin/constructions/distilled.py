@@ -22,7 +22,7 @@ class Distilled:
 
     members: Annotated[int, Bounds(2)] = 4
     """Networks in the ensemble, K."""
-    t: Annotated[float, Bounds(0, 1), Search(0.02, 0.5)] = 0.1
+    t: Annotated[float, Bounds(0, 1), Search(0.005, 0.5, log=True)] = 0.1
     """Time parameter: fraction of the budget that the members share as one trunk."""
     beta: Annotated[float, Bounds(0), Search(1e-2, 10, log=True)] = 1.0
     """Constraint strength β: weight of the mixed networks' loss, or of the pull to the mean."""
