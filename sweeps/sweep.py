@@ -31,6 +31,7 @@ class Options:
     address: str = "local"
     seed: int = 0
     data: Path | None = None
+    ood_data: Path | None = None
     cache: Path | None = None
     machine: Machine
     cpus_per_trial: float = 1
@@ -147,7 +148,8 @@ def _place(options: Options) -> Place:
     cache = {"cache": options.cache} if options.cache else {}
     runs = (options.storage / "runs").resolve()
     data = options.data.resolve() if options.data else None
-    return Place(machine=options.machine, data=data, runs=runs, **cache)
+    ood_data = options.ood_data.resolve() if options.ood_data else None
+    return Place(machine=options.machine, data=data, ood_data=ood_data, runs=runs, **cache)
 
 
 def _definition(study: Study, seed: int) -> dict[str, object]:
