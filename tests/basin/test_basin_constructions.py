@@ -143,15 +143,6 @@ def test_with_t_one_there_is_one_network(tmp_path: Path, cache: Path) -> None:
     assert [same(row, single) for row in stack.rows(branches)] == [True] * 3
 
 
-@pytest.mark.parametrize("constraint", ["path", "proximal"])
-@pytest.mark.parametrize("kind", ["mlp", "batch"])
-def test_students_without_teachers_are_constrained(kind: str, constraint: str, tmp_path: Path, cache: Path) -> None:
-    settings = {"t": 0.2, "beta": 0.7, "constraint": constraint}
-    students = grown(task(tmp_path, cache, **MODELS[kind]), make("distilled", weight=0.0, **settings))
-    branches = grown(task(tmp_path, cache, **MODELS[kind]), make("constrained", **settings))
-    assert same(students.vertices, branches.vertices)
-
-
 def test_a_smaller_deep_ensemble_is_the_beginning_of_a_larger(tmp_path: Path, cache: Path) -> None:
     two = grown(task(tmp_path / "a", cache), make("deep", members=2)).vertices
     four = grown(task(tmp_path / "b", cache), make("deep", members=4)).vertices

@@ -49,12 +49,12 @@ def test_a_call_is_the_module_s(kind: str, train: bool, tmp_path: Path, cache: P
 def test_running_statistics_are_updated_in_the_weights_given_only() -> None:
     function = network("batch")
     params, other = function.init(0), function.init(1)
-    before, own = copy(other), copy(dict(function._module.state_dict()))
+    before, own = copy(other), copy(dict(function.module.state_dict()))
     function(params, torch.randn(7, *SHAPE), train=True)
     assert int(params["norm.num_batches_tracked"]) == 1
     assert float(params["norm.running_mean"].abs().sum()) > 0
     assert same(other, before)
-    assert same(dict(function._module.state_dict()), own)
+    assert same(dict(function.module.state_dict()), own)
 
 
 def test_evaluation_changes_nothing() -> None:

@@ -2,12 +2,11 @@
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from tiny import MODELS, copy, fresh, module, same, task, trial
+from tiny import MODELS, advance, alone, batches, by_autograd, copy, double, fresh, mixed_by_hand, module, same, task
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -15,31 +14,16 @@ from torch.nn import functional as F
 from basin import runs, stack
 from basin.constraints import path, proximal
 from basin.data import batch
-from basin.objective import Batch, Distillation, Draw, Meter, Objective, cross_entropy
+from basin.objective import Distillation, Draw, Meter, Objective, cross_entropy
 from basin.seeds import generator
 from basin.stack import Stack
 from basin.task import Task
 from basin.training import DivergedError, State, Training, _backward, _Leaves, train
 
-FREE = Objective()
 
-
-def advance(
-    work: Task, state: State, until: int, objective: Objective = FREE, members: list[int] | None = None
-) -> State:
-    """The state after training to `until`."""
-    *_, last = train(
-        work.network,
-        work.data,
-        state,
-        objective,
-        training=work.runs.training,
-        seed=work.runs.seed,
-        members=range(stack.size(state.thetas)) if members is None else members,
-        until=until,
-        meter=work.meter,
-    )
-    return last
+@pytest.fixture
+def work(tmp_path: Path, cache: Path) -> Task:
+    return task(tmp_path, cache)
 
 
 def plain_loop(work: Task, changes: dict[str, object], member: int, until: int) -> nn.Module:
@@ -54,10 +38,6 @@ def plain_loop(work: Task, changes: dict[str, object], member: int, until: int) 
         F.cross_entropy(net.train()(images), labels).backward()
         optimizer.step()
     return net
-
-
-def alone(work: Task, member: int) -> State:
-    return State(stack.stack([work.network.init(work.runs.seed, "member", member)]))
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -122,36 +102,6 @@ def test_the_loss_is_the_mean_over_steps_and_members(tmp_path: Path, cache: Path
 
 
 # The gradient.
-
-
-def mixed_by_hand(theta: dict[str, Tensor], weights: Tensor) -> dict[str, Tensor]:
-    return {
-        name: sum((weights[k] * tensor[k] for k in range(len(weights))), torch.zeros_like(tensor[0]))
-        if tensor.is_floating_point()
-        else tensor[0].clone()
-        for name, tensor in theta.items()
-    }
-
-
-def by_autograd(
-    work: Task, changes: dict[str, object], thetas: Stack, total: Callable[[nn.Module, Stack], Tensor]
-) -> dict[str, Tensor]:
-    """Gradient of `total`, of the stack as one leaf, in float64."""
-    net = trial(**changes).model.build(work.data.shape, work.data.classes).double().train()
-    leaves = {name: tensor.clone() for name, tensor in thetas.items()}
-    for name in work.network.weights:
-        leaves[name].requires_grad_()
-    total(net, leaves).backward()
-    return {name: leaves[name].grad for name in work.network.weights}
-
-
-def double(thetas: Stack) -> Stack:
-    return {name: tensor.double() if tensor.is_floating_point() else tensor.clone() for name, tensor in thetas.items()}
-
-
-def batches(work: Task, count: int) -> list[Batch]:
-    found = [batch(work.data, seed=0, member=k, step=0, batch_size=20) for k in range(count)]
-    return [Batch(images.double(), labels) for images, labels in found]
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -319,101 +269,6 @@ def test_divergence_is_an_error(tmp_path: Path, cache: Path) -> None:
     work = task(tmp_path, cache, lr=1e9)
     with pytest.raises(DivergedError, match=r"training loss is (nan|inf) at step \d+"):
         advance(work, State(fresh(work.network, 2)), 15)
-
-
-# Distillation.
-
-
-def kl(target: Tensor, logits: Tensor) -> Tensor:
-    """Mean over the batch of Σ_c p_c (log p_c − log q_c)."""
-    predicted = logits.exp() / logits.exp().sum(dim=1, keepdim=True)
-    return (target * (target.log() - predicted.log())).sum(dim=1).mean()
-
-
-def tempered(logits: Tensor, tau: float) -> Tensor:
-    return (logits / tau).exp() / (logits / tau).exp().sum(dim=1, keepdim=True)
-
-
-@pytest.fixture
-def work(tmp_path: Path, cache: Path) -> Task:
-    return task(tmp_path, cache)
-
-
-def distillation(work: Task, teachers: Stack, tau: float, weight: float) -> Distillation:
-    return Distillation(work.network, teachers, work.meter, temperature=tau, weight=weight)
-
-
-@pytest.mark.parametrize("tau", [0.5, 1.0, 4.0])
-@pytest.mark.parametrize("weight", [0.3, 1.0])
-@pytest.mark.parametrize("row", [(0.0, 1.0, 0.0), (0.25, 0.0, 0.75)])
-def test_distillation_is_the_formula(work: Task, tau: float, weight: float, row: tuple[float, ...]) -> None:
-    teachers, (given, *_) = double(fresh(work.network, 3)), batches(work, 1)
-    draw = torch.Generator().manual_seed(0)
-    logits = (3 * torch.randn(20, 10, generator=draw, dtype=torch.float64)).requires_grad_()
-    shares = torch.tensor(row, dtype=torch.float64)
-
-    with torch.no_grad():
-        outputs = [work.network(stack.row(teachers, k), given.images) for k in range(3)]
-    target = torch.stack([shares[k] * tempered(outputs[k], tau) for k in range(3)]).sum(dim=0)
-    picked = tempered(logits, 1.0)[torch.arange(20), given.labels]
-    expected = (1 - weight) * -picked.log().mean() + weight * tau**2 * kl(target, logits / tau)
-    (wanted,) = torch.autograd.grad(expected, logits)
-
-    found = distillation(work, teachers, tau, weight)(logits, given, shares)
-    (gradient,) = torch.autograd.grad(found, logits)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(gradient, wanted, rtol=1e-10, atol=1e-13)
-
-
-def test_gradient_of_distillation_does_not_vanish_with_temperature(work: Task) -> None:
-    # Hinton 2015, section 2: without τ² the gradient shrinks as 1/τ²; with it, it tends to (z − v)/N per class.
-    teachers, (given, *_) = double(fresh(work.network, 1)), batches(work, 1)
-    logits = torch.zeros(20, 10, dtype=torch.float64, requires_grad=True)
-    loss = distillation(work, teachers, 1e3, 1.0)(logits, given, torch.ones(1, dtype=torch.float64))
-    (gradient,) = torch.autograd.grad(loss, logits)
-    with torch.no_grad():
-        outputs = work.network(stack.row(teachers, 0), given.images)
-    centred = outputs - outputs.mean(dim=1, keepdim=True)
-    torch.testing.assert_close(gradient, -centred / (10 * 20), rtol=1e-2, atol=1e-6)
-
-
-def test_weight_zero_is_cross_entropy_exactly(work: Task) -> None:
-    (given, *_) = batches(work, 1)
-    logits = torch.randn(20, 10, dtype=torch.float64)
-    row = torch.ones(1, dtype=torch.float64)
-    loss = distillation(work, fresh(work.network, 1), 2.0, 0.0)
-    assert torch.equal(loss(logits, given, row), F.cross_entropy(logits, given.labels))
-    assert work.meter.teacher_forwards == 0
-
-
-def test_a_teacher_agreed_with_costs_nothing(work: Task) -> None:
-    teachers, (given, *_) = double(fresh(work.network, 1)), batches(work, 1)
-    logits = work.network(stack.row(teachers, 0), given.images)
-    loss = distillation(work, teachers, 3.0, 1.0)(logits, given, torch.ones(1, dtype=torch.float64))
-    assert float(loss) == pytest.approx(0, abs=1e-12)
-
-
-def test_a_teacher_sees_a_batch_once(work: Task) -> None:
-    loss = distillation(work, double(fresh(work.network, 3)), 2.0, 0.5)
-    first, second = batches(work, 2)
-    logits = torch.randn(20, 10, dtype=torch.float64)
-    units = stack.unit_rows(3)
-    loss(logits, first, units[0])
-    loss(logits, first, units[0])
-    assert work.meter.teacher_forwards == 1
-    loss(logits, first, torch.tensor([0.5, 0.0, 0.5], dtype=torch.float64))
-    assert work.meter.teacher_forwards == 2
-    loss(logits, second, units[0])
-    assert work.meter.teacher_forwards == 3
-
-
-def test_teachers_are_evaluated_not_trained(tmp_path: Path, cache: Path) -> None:
-    work = task(tmp_path, cache, **MODELS["batch"])
-    teachers = fresh(work.network, 2)
-    before = copy(teachers)
-    objective = Objective(Distillation(work.network, teachers, work.meter, temperature=2.0, weight=1.0))
-    advance(work, State(fresh(work.network, 2)), 3, objective)
-    assert same(teachers, before)
 
 
 # The sampler of paths.

@@ -1,31 +1,34 @@
 """Trials that take a fraction of a second, and what the tests say about stacks."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from basin import stack
 from basin.constructions.deep import Deep
-from basin.data import Split
+from basin.data import Split, batch
 from basin.data.digits import Digits
 from basin.measure import Evaluation
 from basin.models.mlp import MLP
 from basin.network import Network
-from basin.objective import Meter
+from basin.objective import Batch, Meter, Objective
 from basin.place import Machine, Place
 from basin.runs import Runs
 from basin.stack import Params, Stack
 from basin.task import Task
-from basin.training import Training
+from basin.training import State, Training, train
 from basin.trial import Trial, open_task, overlay
 
+FREE = Objective()
 MODELS: dict[str, dict[str, object]] = {
     "mlp": {"model": "mlp", "hidden": 8},
     "batch": {"model": "resnet8", "width": 0.25},
     "layer": {"model": "resnet8", "width": 0.25, "norm": "layer"},
     "group": {"model": "resnet8", "width": 0.5, "norm": "group"},
+    "vit": {"model": "vit", "patch": 4, "dim": 8, "blocks": 1, "heads": 2, "mlp_ratio": 1.0},
 }
 
 
@@ -88,3 +91,59 @@ def grown(task: Task, construction: Any) -> Any:
 def spent(meter: Meter) -> tuple[int, int, int]:
     """A meter's three counts."""
     return meter.passes, meter.teacher_passes, meter.teacher_forwards
+
+
+def advance(
+    work: Task, state: State, until: int, objective: Objective = FREE, members: Sequence[int] | None = None
+) -> State:
+    """The state after training to `until`."""
+    *_, last = train(
+        work.network,
+        work.data,
+        state,
+        objective,
+        training=work.runs.training,
+        seed=work.runs.seed,
+        members=range(stack.size(state.thetas)) if members is None else members,
+        until=until,
+        meter=work.meter,
+    )
+    return last
+
+
+def alone(work: Task, member: int) -> State:
+    """One network before its first step."""
+    return State(stack.stack([work.network.init(work.runs.seed, "member", member)]))
+
+
+def double(thetas: Stack) -> Stack:
+    """In float64, counters apart."""
+    return {name: tensor.double() if tensor.is_floating_point() else tensor.clone() for name, tensor in thetas.items()}
+
+
+def batches(work: Task, count: int) -> list[Batch]:
+    """The members' first batches, in float64."""
+    found = [batch(work.data, seed=0, member=k, step=0, batch_size=20) for k in range(count)]
+    return [Batch(images.double(), labels) for images, labels in found]
+
+
+def mixed_by_hand(theta: Stack, weights: Tensor) -> Params:
+    """The mixed network as a sum; counters are the first network's."""
+    return {
+        name: sum((weights[k] * tensor[k] for k in range(len(weights))), torch.zeros_like(tensor[0]))
+        if tensor.is_floating_point()
+        else tensor[0].clone()
+        for name, tensor in theta.items()
+    }
+
+
+def by_autograd(
+    work: Task, changes: dict[str, object], thetas: Stack, total: Callable[[nn.Module, Stack], Tensor]
+) -> dict[str, Tensor | None]:
+    """Gradient of `total`, of the stack as one leaf, in float64."""
+    net = trial(**changes).model.build(work.data.shape, work.data.classes).double().train()
+    leaves = {name: tensor.clone() for name, tensor in thetas.items()}
+    for name in work.network.weights:
+        leaves[name].requires_grad_()
+    total(net, leaves).backward()
+    return {name: leaves[name].grad for name in work.network.weights}

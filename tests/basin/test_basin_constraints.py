@@ -1,0 +1,238 @@
+"""What ties branches: the distributions of the samplers, the penalties' gradients, and what is free of all of them."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import FREE, MODELS, advance, alone, batches, by_autograd, copy, double, fresh, grown, same, task
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from basin import stack
+from basin.constraints import SAMPLERS, orthogonality, proximal, simplex, star, tied
+from basin.constructions.constrained import Constrained
+from basin.constructions.deep import Deep
+from basin.errors import UsageError
+from basin.objective import Draw, Meter
+from basin.seeds import generator
+from basin.stack import Stack
+from basin.training import _backward, _Leaves, train
+
+DRAWS = 6000
+
+
+def drawn(sampler: object, count: int) -> tuple[Tensor, Tensor]:
+    """Rows of the mixing matrix and whose batch each saw."""
+    draws = generator(0, "test")
+    found = [sampler(draws, count) for _ in range(DRAWS)]  # type: ignore[operator]
+    rows = torch.cat([draw.weights for draw in found])
+    assert rows.shape == (DRAWS, count)
+    assert bool((rows >= 0).all())
+    torch.testing.assert_close(rows.sum(dim=1), torch.ones(DRAWS, dtype=torch.float64))
+    return rows, torch.tensor([draw.source[0] for draw in found])
+
+
+def distance(values: Tensor, cumulative: Tensor) -> float:
+    """Kolmogorov–Smirnov, √n times: above 1.95 once in a thousand. `cumulative` is of the sorted values."""
+    return float((cumulative - torch.linspace(0, 1, len(values), dtype=torch.float64)).abs().max()) * len(values) ** 0.5
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_the_simplex_is_uniform(count: int) -> None:
+    rows, source = drawn(simplex, count)
+    variance = (count - 1) / (count**2 * (count + 1))
+    torch.testing.assert_close(
+        rows.mean(dim=0), torch.full((count,), 1 / count).double(), rtol=0, atol=4 * math.sqrt(variance / DRAWS)
+    )
+    between = torch.full((count, count), -variance / (count - 1)).double()
+    between.fill_diagonal_(variance)
+    torch.testing.assert_close(rows.T.cov(), between, rtol=0, atol=0.07 * variance)
+    for k in range(count):
+        # Each weight alone is Beta(1, K − 1).
+        values = rows[:, k].sort().values
+        assert distance(values, 1 - (1 - values) ** (count - 1)) < 1.95
+    # χ² of K − 1 ≤ 4 degrees of freedom: above 18.5 once in a thousand.
+    seen = source.bincount(minlength=count).double()
+    assert len(seen) == count
+    assert float(((seen - DRAWS / count) ** 2 / (DRAWS / count)).sum()) < 18.5
+
+
+def test_the_star_goes_from_member_0_to_any_other() -> None:
+    rows, source = drawn(star, 4)
+    others = rows[:, 1:]
+    assert bool(((others > 0).sum(dim=1) == 1).all())
+    assert bool((rows[:, 0] > 0).all())
+    ends = others.argmax(dim=1)
+    seen = ends.bincount(minlength=3).double()
+    assert float(((seen - DRAWS / 3) ** 2 / (DRAWS / 3)).sum()) < 13.8  # 2 degrees of freedom
+    alphas = others.sum(dim=1).sort().values
+    assert distance(alphas, alphas) < 1.95
+    at_other = source == ends + 1
+    assert bool((at_other | (source == 0)).all())
+    assert abs(int(at_other.sum()) - DRAWS / 2) < 3.3 * math.sqrt(DRAWS) / 2
+
+
+def test_the_star_of_two_is_their_segment() -> None:
+    rows, source = drawn(star, 2)
+    assert bool((rows > 0).all())
+    assert set(source.tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_draws_are_a_function_of_the_generator(name: str) -> None:
+    first, again, other = (SAMPLERS[name](generator(0, "constraint", step), 5) for step in (3, 3, 4))
+    assert torch.equal(first.weights, again.weights)
+    assert first.source == again.source
+    assert not torch.equal(first.weights, other.weights)
+
+
+# Penalties.
+
+
+def cosines(weights: Stack) -> Tensor:
+    """Mean over pairs of (θ_i·θ_j)² / (‖θ_i‖² ‖θ_j‖²), written out."""
+    count = len(next(iter(weights.values())))
+    found = []
+    for i in range(count):
+        for j in range(i):
+            products = [sum((w[a] * w[b]).sum() for w in weights.values()) for a, b in ((i, j), (i, i), (j, j))]
+            found.append(products[0] ** 2 / (products[1] * products[2]))
+    return torch.stack(found).mean()  # type: ignore[arg-type]
+
+
+def test_orthogonality_of_known_angles() -> None:
+    # cos² of 90°, 45°, 45°; the two tensors of a network are one vector.
+    weights = {"a": torch.tensor([[1.0, 0.0], [0.0, 0.0], [2.0, 0.0]]), "b": torch.tensor([[0.0], [3.0], [-2.0]])}
+    assert float(orthogonality(weights)) == pytest.approx((0 + 0.5 + 0.5) / 3)
+    assert float(orthogonality({"a": torch.ones(3, 4)})) == pytest.approx(1)
+
+
+def test_orthogonality_is_the_formula(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache)
+    weights = {name: t for name, t in double(fresh(work.network, 4)).items() if name in work.network.weights}
+    torch.testing.assert_close(orthogonality(weights), cosines(weights), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("constraint", ["path", "star", "simplex", "proximal"])
+@pytest.mark.parametrize("kind", ["mlp", "batch"])
+def test_gradient_of_a_tied_objective(kind: str, constraint: str, tmp_path: Path, cache: Path) -> None:
+    work, count, beta, apart = task(tmp_path, cache, **MODELS[kind]), 3, 0.7, 0.4
+    thetas, given = double(fresh(work.network, count)), batches(work, count)
+    thetas["head.weight" if kind == "batch" else "1.0.weight"] += 0.5
+    numbers = sum(thetas[name][0].numel() for name in work.network.weights)
+
+    def total(net: nn.Module, theta: Stack) -> Tensor:
+        networks = [{name: tensor[k] for name, tensor in theta.items()} for k in range(count)]
+        weights = {name: theta[name] for name in work.network.weights}
+
+        def loss(params: dict[str, Tensor], source: int) -> Tensor:
+            return F.cross_entropy(functional_call(net, params, (given[source].images,)), given[source].labels)
+
+        free = torch.stack([loss(params, k) for k, params in enumerate(networks)]).mean()
+        if constraint == "proximal":
+            pull = sum((w - w.mean(dim=0)).square().sum() for w in weights.values()) / numbers
+        else:
+            draw: Draw = SAMPLERS[constraint](generator(7), count)
+            mixed = {
+                name: torch.einsum("k,k...->...", draw.weights[0], tensor) if tensor.is_floating_point() else tensor[0]
+                for name, tensor in theta.items()
+            }
+            pull = loss(mixed, draw.source[0])
+        return count * (free + beta * pull + apart * cosines(weights))
+
+    expected = by_autograd(work, MODELS[kind], thetas, total)
+    leaves = _Leaves(work.network, thetas)
+    objective = tied(FREE, constraint=constraint, beta=beta, orthogonal=apart)
+    _backward(work.network, leaves, objective, given, generator(7), Meter())
+    found = {name: tensor.grad for name, tensor in leaves.stacked.items()}
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_orthogonality_pushes_apart_and_beta_pulls_together(tmp_path: Path, cache: Path) -> None:
+    def ends(**fields: object) -> Stack:
+        construction = Constrained(members=3, t=0.1, constraint="proximal", **fields)  # type: ignore[arg-type]
+        thetas = grown(task(tmp_path, cache, lr=0.05), construction).vertices
+        return {name: tensor for name, tensor in thetas.items() if name.endswith(("weight", "bias"))}
+
+    free, tight, apart = ends(beta=0.0), ends(beta=100.0), ends(beta=0.0, orthogonality=3.0)
+    assert 1 - float(cosines(apart)) > 3 * (1 - float(cosines(free)))
+    assert float(proximal(tight)) < 0.9 * float(proximal(free))
+
+
+# What a constraint of strength 0 leaves, and what members start from.
+
+
+@pytest.mark.parametrize("constraint", ["path", "star", "simplex", "proximal"])
+@pytest.mark.parametrize("kind", ["mlp", "batch"])
+def test_branches_without_strength_are_independent(kind: str, constraint: str, tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache, **MODELS[kind])
+    branches = grown(work, Constrained(members=3, t=0.4, beta=0.0, constraint=constraint)).vertices  # type: ignore[arg-type]
+    for k in range(3):
+        trunk = work.runs.state(0, 6)
+        assert same(stack.row(branches, k), stack.row(advance(work, trunk, 15, members=[k]).thetas, 0)), k
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_subspace_training_without_strength_is_the_deep_ensemble(optimizer: str, tmp_path: Path, cache: Path) -> None:
+    changes = {"optimizer": optimizer, "lr": 0.01}
+    free = Constrained(members=3, t=0.0, beta=0.0, share_init=False)
+    assert free.needs(15) == {0: 0}
+    work = task(tmp_path / "free", cache, **changes)
+    members = grown(work, free).vertices
+    assert same(members, grown(task(tmp_path / "deep", cache, **changes), Deep(members=3)).vertices)
+    assert work.meter.passes == 3 * 15
+
+
+def test_subspace_training_starts_from_the_deep_ensemble_s_initial_weights(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache, lr=0.0)
+    members = grown(work, Constrained(members=3, t=0.0, beta=1.0, share_init=False)).vertices
+    for k in range(3):
+        assert same(stack.row(members, k), stack.row(alone(work, k).thetas, 0))
+    shared = grown(task(tmp_path, cache, lr=0.0), Constrained(members=3, t=0.0)).vertices
+    assert all(same(network, stack.row(members, 0)) for network in stack.rows(shared))
+
+
+def test_a_trunk_that_is_not_shared_is_an_error() -> None:
+    with pytest.raises(UsageError, match=r"share_init=false with t=0\.1: expected t=0"):
+        Constrained(share_init=False)
+
+
+# The learning rate of branches.
+
+
+def test_a_restarted_schedule_is_the_whole_schedule_in_what_is_left(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache, lr=0.2, warmup=0.2)
+    rate = work.restarted(0.35)  # round(5.25) = 5 steps of 15 are spent: 2 of the 10 left are the warm-up
+    rise = [0.2 / 3, 0.4 / 3]
+    fall = [0.1 * (1 + math.cos(math.pi * n / 8)) for n in range(8)]
+    assert [rate(step) for step in range(5, 15)] == pytest.approx(rise + fall)
+
+
+def test_branches_follow_the_restarted_schedule(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache, warmup=0.0, schedule="linear")
+    construction = Constrained(members=2, t=1 / 3, beta=0.0, restart_schedule=True)
+    restarted = grown(work, construction).vertices
+    *_, by_hand = train(
+        work.network,
+        work.data,
+        work.runs.state(0, 5),
+        training=work.runs.training,
+        seed=0,
+        members=[1],
+        until=15,
+        meter=Meter(),
+        rate=lambda step: 0.1 * (15 - step) / 10,
+    )
+    torch.testing.assert_close(stack.row(restarted, 1), stack.row(by_hand.thetas, 0), rtol=1e-6, atol=1e-7)
+    continued = grown(task(tmp_path, cache, warmup=0.0, schedule="linear"), Constrained(members=2, t=1 / 3, beta=0.0))
+    assert not torch.allclose(continued.vertices["1.0.weight"], restarted["1.0.weight"], atol=1e-4)
+
+
+def test_a_trunk_is_not_restarted(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache)
+    before = copy(stack.row(work.runs.state(0, 6).thetas, 0))
+    seen = grown(work, Constrained(members=2, t=0.4, restart_schedule=True))
+    assert not same(stack.row(seen.vertices, 0), before)
+    assert same(stack.row(task(tmp_path / "new", cache).runs.state(0, 6).thetas, 0), before)
