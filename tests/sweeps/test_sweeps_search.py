@@ -17,7 +17,7 @@ from basin.place import Machine, Place
 from basin.trial import Outcome, Progress, run
 from sweeps.search import TRIES, LedgerSearch, open_study
 from sweeps.store import Store
-from sweeps.studies import Study
+from sweeps.study import Study
 from sweeps.trainable import Worker, trainable
 
 Search = Callable[..., LedgerSearch]
@@ -182,6 +182,12 @@ def test_a_trial_killed_before_it_was_named_is_drawn_again(search: Search, store
     assert [trial.state for trial in told(store)] == [TrialState.COMPLETE] * 2
 
 
+def test_owed_trials_are_not_drawn_again(search: Search) -> None:
+    chosen = study(construction="deep")  # its only configuration is the reference's
+    owed = [{"role": "reference", "changes": {"construction": "deep", "seed": 0}}]
+    assert drain(search(owed=owed, chosen=chosen)) == owed
+
+
 def test_exhausted_space_finishes(search: Search, store: Store) -> None:
     fixed = {"construction": "constrained", "t": "0.1", "beta": "1"}
     chosen = study(**fixed)
@@ -270,7 +276,8 @@ def test_a_trial_cut_off_goes_on_from_its_checkpoint(
     reported(monkeypatch, worker, CONFIG)
     row = worker.store.row(trial.key)
     assert row is not None
-    assert {name: row[name] for name in whole.scores} == whole.scores
+    scores = whole.measured.scores
+    assert {name: row[name] for name in scores} == scores
     assert row["passes"] == whole.meter.passes
     assert worker.store.table("history", trial.key)["step"].to_pylist() == [p.index for p in whole.history]
     assert not scratch.exists()

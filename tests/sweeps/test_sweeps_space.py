@@ -1,5 +1,6 @@
 """What is searched comes from the fields; a study changes by name; a configuration depends on seed and number alone."""
 
+import math
 from pathlib import Path
 
 import optuna
@@ -11,7 +12,8 @@ from basin.errors import UsageError
 from basin.spec import describe
 from sweeps.search import open_study
 from sweeps.space import IndexedSampler, Space, sampler, varying_names
-from sweeps.studies import STUDIES, Study, build
+from sweeps.studies import STUDIES, build
+from sweeps.study import Study
 
 
 def points(space: Space, count: int, seed: int = 0) -> list[dict[str, object]]:
@@ -41,13 +43,14 @@ def test_ranges_come_from_the_fields() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(STUDIES))
-def test_every_point_of_every_study_is_a_trial(name: str) -> None:
+def test_every_point_of_every_study_is_a_trial_of_its_own(name: str) -> None:
     chosen = build(name, None)
-    assert all(chosen.space.fields(construction) for construction in chosen.space.constructions)
-    keys = {chosen.trial(point).key for point in points(chosen.space, 20)}
-    assert len(keys) == 20
-    for reference in chosen.references:
-        assert chosen.trial(reference).key not in keys
+    assert chosen.trials or chosen.grid
+    drawn = points(chosen.space, 20) if chosen.trials else []
+    owed = [changes for _, changes in chosen.owed(range(2))]
+    assert len(owed) == 2 * (len(chosen.grid) + len(chosen.references))
+    keys = {chosen.trial(point).key for point in [*drawn, *owed]}
+    assert len(keys) == len(drawn) + len(owed)
 
 
 def test_a_field_that_is_set_is_no_longer_searched() -> None:
@@ -92,7 +95,7 @@ def test_base_fields_reach_every_trial() -> None:
         ({"epochs": "two"}, "epochs=two: expected an integer of 1 or more"),
         ({"alphas": "4"}, "alphas=4: expected an odd number"),
         ({"members": "1"}, "members=1: expected an integer of 2 or more"),
-        ({"seed": "3"}, "--seed"),
+        ({"seed": "3"}, "--set seed=3: give --seed"),
     ],
 )
 def test_changes_that_mean_nothing_are_refused(changes: dict[str, object], words: str) -> None:
@@ -101,7 +104,7 @@ def test_changes_that_mean_nothing_are_refused(changes: dict[str, object], words
 
 
 def test_unknown_names_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="unknown study 'quick': expected one of cifar10-small, quickstart"):
+    with pytest.raises(UsageError, match=r"unknown study 'quick': expected one of .*cifar10-small.*quickstart"):
         build("quick", None)
     with pytest.raises(UsageError, match="unknown sampler 'grid': expected one of nsga2, random, tpe"):
         sampler("grid", 0)
@@ -140,11 +143,25 @@ def test_a_configuration_depends_on_seed_and_number_alone(tmp_path: Path) -> Non
     assert len({str(point) for point in whole}) == 8
 
 
-def test_draws_are_uniform() -> None:
-    drawn = points(study(construction="constrained").space, 400)
-    shares = [sum(low <= float(str(p["t"])) < low + 0.12 for p in drawn) / 400 for low in (0.02, 0.14, 0.26, 0.38)]
-    assert all(0.17 < share < 0.33 for share in shares), shares  # ± 3.7 standard deviations around ¼
-    assert 0.4 < sum(float(str(p["beta"])) < 10**-0.5 for p in drawn) / 400 < 0.6  # the middle of a logarithmic range
+def test_draws_are_uniform_on_the_scale_of_the_field() -> None:
+    space = study(construction="constrained").space
+    drawn = points(space, 400)
+    for varying in space.fields("constrained"):
+        assert varying.search is not None
+        scale = math.log if varying.search.log else float
+        low, high = scale(varying.search.low), scale(varying.search.high)
+        places = [(scale(float(str(point[varying.name]))) - low) / (high - low) for point in drawn]
+        shares = [sum(quarter / 4 <= place < (quarter + 1) / 4 for place in places) / 400 for quarter in range(4)]
+        assert all(0.17 < share < 0.33 for share in shares), shares  # ± 3.7 standard deviations around ¼
+
+
+def test_a_field_that_is_set_holds_in_a_grid_too() -> None:
+    grid = build("ensemble-size", None)
+    assert {grid.trial(changes).flat()["members"] for _, changes in grid.owed([0])} == set(range(1, 9))
+    pinned = grid.set({"members": "3"})
+    assert {pinned.trial(changes).flat()["members"] for _, changes in pinned.owed([0])} == {3}
+    kinds = build("paper", None).set({"construction": "deep"}).grid
+    assert {point["construction"] for point in kinds} == {"deep"}
 
 
 def test_names_that_vary() -> None:

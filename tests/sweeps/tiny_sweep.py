@@ -11,7 +11,8 @@ import pyarrow.parquet
 
 from sweeps.schemas import SCHEMAS
 from sweeps.store import Row, Store
-from sweeps.studies import Study, build
+from sweeps.studies import build
+from sweeps.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
