@@ -1,6 +1,7 @@
 """Everything that is measured of an ensemble: cheaply on validation while it grows, in full at the end."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from basin import stack
 from basin.connectivity.hull import HullPoint, gaps, hull
 from basin.connectivity.paths import Point, connectivity, grid, paths
-from basin.connectivity.plane import PlanePoint, plane
+from basin.connectivity.plane import CollinearError, PlanePoint, plane
 from basin.connectivity.probe import Probe
 from basin.data import Images
 from basin.ensemble import Ensemble
@@ -101,7 +102,8 @@ def measure(task: Task, ensemble: Ensemble, evaluation: Evaluation) -> Measured:
     found.scores |= connectivity(found.paths) | gaps(found.hull)
     if evaluation.plane_points and stack.size(ensemble.vertices) > max(ensemble.anchors):
         around = Probe(task.network, ensemble.vertices, task.data, {"test": task.data.test}, evaluation.bn_images)
-        found.plane = list(plane(around, ensemble.anchors, points=evaluation.plane_points, policy="reset"))
+        with suppress(CollinearError):  # with t = 1 the branches are one network: that is a result
+            found.plane = list(plane(around, ensemble.anchors, points=evaluation.plane_points, policy="reset"))
     return found
 
 

@@ -14,6 +14,10 @@ MARGIN = 0.2
 """The grid reaches this much of a side beyond the anchors."""
 
 
+class CollinearError(ValueError):
+    """Three networks on one line span no plane."""
+
+
 @dataclass(frozen=True)
 class PlanePoint:
     """One network in, or near, the plane, scored on one split."""
@@ -48,14 +52,14 @@ class Plane:
 
     @classmethod
     def through(cls, w0: Float[Tensor, " P"], w1: Float[Tensor, " P"], w2: Float[Tensor, " P"]) -> "Plane":
-        """The plane; raises ValueError if the three networks lie on one line."""
+        """The plane; raises CollinearError if the three networks lie on one line."""
         dx = float((w2 - w0).norm())
         u = (w2 - w0) / dx if dx else w2 - w0
         shift = float((w1 - w0) @ u)
         rest = (w1 - w0) - shift * u
         dy = float(rest.norm())
         if dx == 0 or dy <= 1e-12 * float((w1 - w0).norm()):
-            raise ValueError(f"a plane needs three networks that are not on one line, got sides {dx:g} and {dy:g}")
+            raise CollinearError(f"a plane needs three networks that are not on one line, got sides {dx:g} and {dy:g}")
         return cls(w0, u, rest / dy, dx, dy, shift)
 
     def row(self, x: float, y: float) -> tuple[float, float, float]:

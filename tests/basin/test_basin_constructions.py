@@ -40,6 +40,26 @@ def copies(work: Task, construction: Construction) -> list[Ensemble]:
     return [Ensemble(copy(e.vertices), e.coords.clone(), e.edges) for e in construction.grow(work)]
 
 
+def cut_off(first: Task, second: Task, construction: Construction, stop: int, scratch: Path) -> Ensemble:
+    """What a second process grows after a first was cut off behind `stop` yields, or at its end."""
+    first.scratch = second.scratch = scratch
+    growing = construction.grow(first)
+    for _ in range(stop + 1):  # a state is on disk when the next is asked for
+        next(growing, None)
+    growing.close()  # type: ignore[attr-defined]
+    return grown(second, construction)  # type: ignore[no-any-return]
+
+
+# K = 3 members, T = 15 steps; branches after round(0.1 · 15) = 2 steps by default, snapshots after 10, 12 and 14.
+COSTS = {
+    "deep": (3 * 15, 0, 0),
+    "permuted": (3 * 15, 0, 0),
+    "swe": (14, 0, 0),
+    "constrained": (2 + 4 * 13, 0, 0),
+    "distilled": (2 + 4 * 13, 3 * 15, 4 * 13),
+}
+
+
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("name", list(constructions))
 def test_contract(name: str, kind: str, tmp_path: Path, cache: Path) -> None:
@@ -58,10 +78,41 @@ def test_contract(name: str, kind: str, tmp_path: Path, cache: Path) -> None:
         assert all(0 <= i < j < vertices for i, j in ensemble.edges)
         assert all(bool(tensor.isfinite().all()) for tensor in ensemble.vertices.values())
     assert len(ensembles[-1].coords) == construction.members == 3
-    assert work.meter.passes > 0
+    assert spent(work.meter) == COSTS[name]
     again = task(tmp_path, cache, **MODELS[kind])
     assert same(grown(again, make(name)).vertices, ensembles[-1].vertices), "not a function of the seed"
-    assert spent(again.meter) == spent(work.meter)
+    assert spent(again.meter) == COSTS[name]
+    first, second = task(tmp_path, cache, **MODELS[kind]), task(tmp_path, cache, **MODELS[kind])
+    resumed = cut_off(first, second, construction, 2, tmp_path / "scratch")
+    assert same(resumed.vertices, ensembles[-1].vertices), "not what it was without a stop"
+    assert spent(second.meter) == COSTS[name]
+
+
+VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
+    "star": ("constrained", {"constraint": "star"}),
+    "simplex": ("constrained", {"constraint": "simplex"}),
+    "proximal": ("constrained", {"constraint": "proximal"}),
+    "subspace": ("constrained", {"t": 0.0, "share_init": False, "orthogonality": 0.5, "constraint": "simplex"}),
+    "restarted": ("constrained", {"t": 0.3, "restart_schedule": True}),
+    "annealed": ("swe", {"anneal": 3, "spacing": 2}),
+    "cyclical": ("swe", {"rates": "cyclical"}),
+    "mixup": ("distilled", {"inputs": "mixup", "mixup_alpha": 0.4}),
+    "ensemble": ("distilled", {"inputs": "mixup", "teacher": "ensemble", "constraint": "star"}),
+}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_variant_cut_off_anywhere_ends_the_same(variant: str, optimizer: str, tmp_path: Path, cache: Path) -> None:
+    changes: dict[str, object] = {"optimizer": optimizer, "lr": 0.01} | (MODELS["batch"] if variant == "mixup" else {})
+    name, fields = VARIANTS[variant]
+    construction, work = make(name, **fields), task(tmp_path, cache, **changes)
+    ensembles = copies(work, construction)
+    for stop in range(1, len(ensembles)):
+        first, second = task(tmp_path, cache, **changes), task(tmp_path, cache, **changes)
+        resumed = cut_off(first, second, construction, stop, tmp_path / f"scratch-{stop}")
+        assert same(resumed.vertices, ensembles[-1].vertices), stop
+        assert spent(second.meter) == spent(work.meter), stop
 
 
 @pytest.mark.parametrize("name", list(constructions))
@@ -98,13 +149,29 @@ def test_passes_of_the_deep_ensemble(members: int, tmp_path: Path, cache: Path) 
 
 
 @pytest.mark.parametrize(("t", "trunk"), [(0.0, 0), (0.1, 2), (0.25, 4), (0.5, 8), (1.0, 15)])
-@pytest.mark.parametrize(("beta", "constraint", "extra"), [(0.0, "path", 0), (0.5, "path", 1), (0.5, "proximal", 0)])
+@pytest.mark.parametrize(
+    ("beta", "constraint", "extra"),
+    [(0.0, "path", 0), (0.5, "path", 1), (0.5, "star", 1), (0.5, "simplex", 1), (0.5, "proximal", 0)],
+)
 def test_passes_of_branches(
     t: float, trunk: int, beta: float, constraint: str, extra: int, tmp_path: Path, cache: Path
 ) -> None:
     work = task(tmp_path, cache)
     grown(work, make("constrained", t=t, beta=beta, constraint=constraint))
     assert spent(work.meter) == (trunk + (3 + extra) * (STEPS - trunk), 0, 0)
+
+
+def test_passes_of_subspace_training(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache)
+    grown(work, make("constrained", t=0.0, share_init=False, orthogonality=1.0))
+    assert spent(work.meter) == (4 * STEPS, 0, 0)
+
+
+@pytest.mark.parametrize("anneal", [0, 1, 4])
+def test_passes_of_snapshots(anneal: int, tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache)
+    grown(work, make("swe", start=0.2, spacing=3, anneal=anneal))  # after steps 6, 9, 12
+    assert spent(work.meter) == (12 + 3 * anneal, 0, 0)
 
 
 def test_passes_of_students(tmp_path: Path, cache: Path) -> None:

@@ -211,6 +211,7 @@ TRIALS: dict[str, dict[str, object]] = {
     "one trunk": {"construction": "constrained", "members": 2, "t": 1.0},
     "distilled": {"construction": "distilled", "members": 2, "t": 0.25, "progress_every": 2},
     "batch": {"construction": "constrained", "members": 2, "t": 0.25, **MODELS["batch"]},
+    "swe": {"construction": "swe", "members": 3, "start": 0.4, "anneal": 2, "optimizer": "adamw", "lr": 0.01},
 }
 
 
