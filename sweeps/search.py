@@ -125,10 +125,11 @@ class LedgerSearch(Searcher):
 def open_study(journal: Path, study: Study, seed: int) -> optuna.Study:
     """The Optuna study in a journal file, made when first opened."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(
+    opened = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(journal))),
         study_name=journal.parent.name,
-        sampler=sampler(study.sampler, seed),
         directions=["maximize"] * len(study.objectives),
         load_if_exists=True,
     )
+    opened.sampler = sampler(study.sampler, seed, asked=len(opened.get_trials(deepcopy=False)))
+    return opened

@@ -69,14 +69,17 @@ def _suggest(trial: optuna.Trial, varying: Field) -> Value:
     return trial.suggest_float(varying.name, low, high, log=log)
 
 
-def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    """A sampler by name; raises UsageError naming those there are."""
+def sampler(name: str, seed: int, asked: int = 0) -> optuna.samplers.BaseSampler:
+    """A sampler by name; raises UsageError naming those there are.
+
+    One that draws in sequence would draw the same again after a restart: its seed moves on by what was asked already.
+    """
     # `group` and `multivariate` are marked experimental; two objectives over conditional fields need both.
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     made: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
-        "tpe": lambda: optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True),
+        "tpe": lambda: optuna.samplers.TPESampler(seed=seed + asked, multivariate=True, group=True, constant_liar=True),
         "random": lambda: IndexedSampler(seed),
-        "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=seed),
+        "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=seed + asked),
     }
     if name not in made:
         raise one_of("sampler", name, made)
