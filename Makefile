@@ -22,7 +22,7 @@ sweep: $(ready) ## run a study, print its best trials, draw its figures (STUDY=q
 	$(python) -m analysis results/$(STUDY)
 
 test: check ## check, then every test (ARGS=…)
-	$(python) -m pytest $(ARGS)
+	$(python) -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(ready) ## lint, format, types, import contracts
 	$(python) -m ruff check
