@@ -73,7 +73,7 @@ def nll(log_probs: LogProbs, labels: Labels) -> Float[Tensor, " N"]:
 
 @image_mean(unit="nats", better="lower", final=True)
 def logit_average_nll(log_probs: LogProbs, labels: Labels) -> Float[Tensor, " N"]:
-    """Mean negative log-likelihood of the ensemble that averages logits instead of probabilities."""
+    """Mean negative log-likelihood of the ensemble that averages logits; inf if one label has probability 0."""
     return -picked(ensemble_log_probs(log_probs, how="logits").unsqueeze(0), labels)[0]
 
 
