@@ -80,8 +80,8 @@ def sweep(
     Example: python launch.py sweep quickstart --trials 40 --set epochs=20
     """
     from sweeps.board import Board
+    from sweeps.options import Options
     from sweeps.studies import build
-    from sweeps.sweep import Options
     from sweeps.sweep import sweep as run_sweep
 
     machine, changes = _machine(_settings(settings or []))

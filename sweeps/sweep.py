@@ -6,46 +6,19 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from threading import Thread
-from typing import Any, Protocol
+from typing import Any
 
 from basin.errors import UsageError
 from basin.files import write_atomically
-from basin.place import Machine, Place
+from basin.place import Place
 from basin.spec import canonical
 from basin.trial import identify, open_data
+from sweeps.options import Listener, Options
 from sweeps.stages import Stage, make_all, plan
-from sweeps.store import Row, Store
+from sweeps.store import Store
 from sweeps.study import Changes, Study
 from sweeps.tracking import Tracker, connect, default_uri
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How and where a study is run."""
-
-    name: str
-    storage: Path
-    tracking_uri: str | None = None
-    address: str = "local"
-    seed: int = 0
-    data: Path | None = None
-    ood_data: Path | None = None
-    cache: Path | None = None
-    machine: Machine
-    cpus_per_trial: float = 1
-    gpus_per_trial: float = 0
-
-
-class Listener(Protocol):
-    """Who wants to know how the sweep is getting on."""
-
-    def phase(self, name: str, total: int) -> None:
-        """A phase with `total` parts begins."""
-
-    def advance(self, result: Row | None = None) -> None:
-        """One part is done; for a trial with its last report."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import shutil
 import time
 import warnings
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 from ray import tune
@@ -14,20 +14,18 @@ from ray.tune.experiment import Trial as TuneTrial
 
 from basin.errors import UsageError
 from basin.place import Place
+from sweeps.options import Listener, Options
 from sweeps.provenance import provenance
 from sweeps.search import LedgerSearch
 from sweeps.store import Store
 from sweeps.study import Study
 from sweeps.trainable import Worker, trainable
 
-if TYPE_CHECKING:
-    from sweeps.sweep import Listener, Options
-
 
 class Pool:
     """A Ray cluster for the time of a sweep."""
 
-    def __init__(self, study: Study, store: Store, place: Place, options: "Options", listener: "Listener") -> None:
+    def __init__(self, study: Study, store: Store, place: Place, options: Options, listener: Listener) -> None:
         self._worker = Worker(study, store, place, provenance())
         self._options = options
         self._listener = listener
@@ -106,7 +104,7 @@ class Pool:
 class Announcer(tune.Callback):
     """Passes on what the driver sees."""
 
-    def __init__(self, listener: "Listener") -> None:
+    def __init__(self, listener: Listener) -> None:
         self._listener = listener
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:

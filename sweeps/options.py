@@ -1,0 +1,35 @@
+"""How and where a study is run, and who wants to know how it is getting on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from basin.place import Machine
+from sweeps.store import Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How and where a study is run."""
+
+    name: str
+    storage: Path
+    tracking_uri: str | None = None
+    address: str = "local"
+    seed: int = 0
+    data: Path | None = None
+    ood_data: Path | None = None
+    cache: Path | None = None
+    machine: Machine
+    cpus_per_trial: float = 1
+    gpus_per_trial: float = 0
+
+
+class Listener(Protocol):
+    """Who wants to know how the sweep is getting on."""
+
+    def phase(self, name: str, total: int) -> None:
+        """A phase with `total` parts begins."""
+
+    def advance(self, result: Row | None = None) -> None:
+        """One part is done; for a trial with its last report."""
