@@ -22,6 +22,8 @@ Name = Annotated[str, typer.Argument(help="Name of a sweep.")]
 Storage = Annotated[Path, typer.Option(help="Folder of sweeps, their shared runs and the embedded MLflow store.")]
 Uri = Annotated[str | None, typer.Option(help="MLflow tracking store. Default: SQLite in the storage folder.")]
 RESULTS = Path("results")
+TAKEN = ("runs", "mlflow.db")
+"""What lies in the storage folder beside the sweeps."""
 
 
 class Format(StrEnum):
@@ -240,8 +242,8 @@ def _machine(settings: dict[str, str]) -> tuple[Machine, dict[str, str]]:
 
 
 def _folder_name(name: str) -> str:
-    if not name or name.startswith((".", "-")) or not all(c.isalnum() or c in "._-" for c in name) or name == "runs":
-        raise UsageError(f"--name {name}: expected letters, digits, '.', '_' and '-', and not 'runs'")
+    if not name or name.startswith((".", "-")) or not all(c.isalnum() or c in "._-" for c in name) or name in TAKEN:
+        raise UsageError(f"--name {name}: expected letters, digits, '.', '_' and '-', and none of {', '.join(TAKEN)}")
     return name
 
 

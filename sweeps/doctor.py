@@ -87,7 +87,10 @@ def _ray(address: str) -> str:
 
     import ray
 
+    from sweeps.tuning import knock
+
     try:
+        knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         resources = ray.cluster_resources()
         return f"{len(ray.nodes())} node(s), {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"

@@ -12,7 +12,6 @@ from typing import Any
 from basin.errors import UsageError
 from basin.files import write_atomically
 from basin.place import Place
-from basin.spec import canonical
 from basin.trial import identify, open_data
 from sweeps.options import Listener, Options
 from sweeps.stages import Stage, make_all, plan
@@ -72,10 +71,9 @@ def _run(
         return []
     from sweeps.tuning import Pool
 
+    stages: list[Stage] = plan(study, seeds, len(open_data(study.base, place).train))
     with Pool(study, store, place, options, listener) as pool:
         tracker.start()
-        data = open_data(study.base, place)
-        stages: list[Stage] = plan(study, seeds, len(data.train))
         listener.phase("stages", len(stages))
         make_all(
             stages, place, cpus=options.cpus_per_trial, gpus=options.gpus_per_trial, done=lambda: listener.advance()
@@ -180,7 +178,7 @@ def _compare(store: Store, definition: dict[str, Any]) -> None:
 
 def _entries(definition: dict[str, Any]) -> dict[str, str]:
     entries = {**definition["base"], **{name: value for name, value in definition.items() if name != "base"}}
-    return {name: canonical({"": value})[4:-1] for name, value in entries.items()}
+    return {name: json.dumps(value, sort_keys=True, separators=(",", ":")) for name, value in entries.items()}
 
 
 def _tracked(store: Store, uri: str) -> bool:

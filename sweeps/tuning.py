@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import socket
 import time
 import warnings
 from types import TracebackType
@@ -20,6 +21,13 @@ from sweeps.search import LedgerSearch
 from sweeps.store import Store
 from sweeps.study import Study
 from sweeps.trainable import Worker, trainable
+
+
+def knock(address: str) -> None:
+    """Raise OSError if nothing listens at an address: Ray itself tries for half a minute, or for ever."""
+    if address not in ("local", "auto"):
+        host, _, port = address.removeprefix("ray://").partition(":")
+        socket.create_connection((host, int(port or 10001)), timeout=10).close()
 
 
 class Pool:
@@ -43,13 +51,15 @@ class Pool:
         address = self._options.address
         local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
         try:
+            knock(address)
             with warnings.catch_warnings(action="ignore"):  # Ray's client warns of what it then raises
                 ray.init(
                     address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local
                 )
-        except (ConnectionError, ValueError, TimeoutError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
+            words = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UsageError(
-                f"--address {address}: expected a Ray cluster that answers, got {str(error).splitlines()[0]}; "
+                f"--address {address}: expected a Ray cluster that answers, got {words}; "
                 "start one with `ray up` or `ray start --head`, or use --address local"
             ) from error
         try:

@@ -1,5 +1,6 @@
 """The smallest study there is, and the command line in a process of its own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from sweeps.schemas import SCHEMAS
+from sweeps.schemas import SCHEMAS, TIMING
 from sweeps.store import Row, Store
 from sweeps.studies import build
 from sweeps.study import Study
@@ -34,8 +35,9 @@ def study(**changes: object) -> Study:
 
 
 def sweep_arguments(storage: Path, cache: Path, *more: str, **changes: object) -> list[str]:
-    """The command line of such a sweep."""
-    pairs = [f"{name}={value}" for name, value in {**SETTINGS, **changes}.items()]
+    """The command line of such a sweep; a field changed to None is left at the study's."""
+    chosen = {name: value for name, value in {**SETTINGS, **changes}.items() if value is not None}
+    pairs = [f"{name}={value}" for name, value in chosen.items()]
     settings = [part for pair in pairs for part in ("--set", pair)]
     where = ["--storage", str(storage), "--cache", str(cache)]
     return ["sweep", "quickstart", "--trials", "3", "--sampler", "random", *settings, *where, *more]
@@ -92,12 +94,12 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def tables(folder: Path) -> dict[str, pa.Table]:
-    """Whole tables of a sweep, files in the order of their names."""
+    """The tables of a sweep, files in the order of their names."""
+    found = {name: sorted((folder / "tables" / name).glob("*.parquet")) for name in SCHEMAS}
     return {
-        name: pa.concat_tables(
-            pyarrow.parquet.read_table(path) for path in sorted((folder / "tables" / name).glob("*.parquet"))
-        )
-        for name in SCHEMAS
+        name: pa.concat_tables(pyarrow.parquet.read_table(path) for path in paths)
+        for name, paths in found.items()
+        if paths
     }
 
 
@@ -111,3 +113,51 @@ def row_of(trial_study: Study, changes: Any, **columns: Any) -> Row:
 def put(store: Store, row: Row) -> None:
     """Write a trial's tables; only the row of `trials` says anything."""
     store.write(row["key"], {"trials": [row], "members": [], "history": [], "paths": []})
+
+
+READ_MLFLOW = """
+import json, sys
+from mlflow import MlflowClient
+
+client = MlflowClient(sys.argv[1])
+experiment = client.get_experiment_by_name(sys.argv[2])
+found = []
+for run in client.search_runs([experiment.experiment_id], max_results=1000):
+    history = {}
+    for name in run.data.metrics:
+        history[name] = [(m.step, m.value, m.timestamp) for m in client.get_metric_history(run.info.run_id, name)]
+    files, folders = [], [None]
+    while folders:
+        for file in client.list_artifacts(run.info.run_id, folders.pop()):
+            (folders if file.is_dir else files).append(file.path)
+    downloaded = client.download_artifacts(run.info.run_id, "tables") if files else None
+    found.append({
+        "name": run.info.run_name, "status": run.info.status, "start": run.info.start_time, "end": run.info.end_time,
+        "params": run.data.params, "tags": run.data.tags, "metrics": run.data.metrics, "history": history,
+        "files": sorted(files), "downloaded": downloaded,
+    })
+assert not {"sweeps", "basin", "launch"} & set(sys.modules)
+print(json.dumps(found))
+"""
+
+
+def mlflow_runs(storage: Path, name: str, folder: Path) -> list[dict[str, Any]]:
+    """Every run of a sweep as plain MLflow client code sees it, in a process without our packages."""
+    program = folder / "read_mlflow.py"
+    program.write_text(READ_MLFLOW)
+    runs: list[dict[str, Any]] = json.loads(
+        works(python("-W", "ignore", str(program), f"sqlite:///{storage / 'mlflow.db'}", name, cwd=folder))
+    )
+    return runs
+
+
+PROVENANCE = ("commit", "dirty")
+"""Columns that differ where somebody has edited the code between two sweeps."""
+
+
+def results(folder: Path, *apart: str) -> dict[str, pa.Table]:
+    """Whole tables of a sweep without the columns that differ between two runs of the same trials."""
+    out = {}
+    for name, table in tables(folder).items():
+        out[name] = table.drop_columns([c for c in (*TIMING, *PROVENANCE, *apart) if c in table.column_names])
+    return out
