@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_sweep import PROVENANCE, mlflow_runs, python, snapshot, study, sweep_arguments, tables, works
+from tiny_sweep import PROVENANCE, ROOT, mlflow_runs, python, snapshot, study, sweep_arguments, tables, works
 from tiny_sweep import launch as launch_command
 
 from basin.trial import overlay
@@ -164,8 +164,9 @@ def test_provenance_is_tagged(finished: Store, by_key: Runs) -> None:
     for row in finished.rows():
         tags = by_key[row["key"]]["tags"]
         assert {name: tags.get(name) for name in tagged} == {name: str(row[name]) for name in tagged}
-        assert len(row["commit"]) == 40
-        assert row["dirty"] in ("true", "false")
+        cloned = (ROOT / ".git").exists()
+        assert len(row["commit"]) == (40 if cloned else len("unknown"))
+        assert row["dirty"] in (("true", "false") if cloned else ("unknown",))
         assert len(row["data_hash"]) >= 16
 
 

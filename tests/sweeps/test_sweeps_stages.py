@@ -38,6 +38,7 @@ def test_only_the_trunk_where_no_teacher_is_needed() -> None:
     assert {(stage.member, stage.step) for stage in alone} == {(0, 4), (1, 4)}  # the reference
     without = replace(study(construction="constrained", t="0.25"), references=())
     assert [(stage.member, stage.step) for stage in plan(without, [0], IMAGES)] == [(0, 1)]
+    assert plan(without.set({"t": "0"}), [0], IMAGES) == []
 
 
 @pytest.mark.parametrize("construction", ["constrained", "distilled", "deep"])
