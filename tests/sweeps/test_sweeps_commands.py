@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tiny_sweep import launch as launch_command
-from tiny_sweep import says, works
+from tiny_sweep import works
 
 import launch
 from sweeps.store import Store
@@ -148,4 +148,3 @@ def test_doctor_is_content(finished: Store) -> None:
     done = launch_command("doctor", "--storage", str(finished.folder.parent))
     assert "mend" not in works(done).split()
     assert sorted(finished.folder.parent.iterdir()) == before
-    says(launch_command("best", "x", "--storage", "/nowhere"), "no MLflow store at")
