@@ -31,7 +31,7 @@ def network(kind: str) -> tuple[Network, Symmetry]:
     """A network for digits and its permutation spec."""
     name, fields = KINDS[kind]
     function = Network(models.make(name, **fields), SHAPE, 10, torch.device("cpu"))
-    return function, symmetry_of(function._module)
+    return function, symmetry_of(function.module)
 
 
 def distinct(function: Network, seed: int = 0) -> Params:

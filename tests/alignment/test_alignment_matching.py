@@ -96,7 +96,7 @@ def test_each_step_up_is_a_step_up(kind: str) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_weight_matching_finds_the_best_of_a_tiny_mlp(seed: int) -> None:
     function = Network(MLP(hidden=3, layers=2), SHAPE, 3, torch.device("cpu"))
-    symmetry = symmetry_of(function._module)
+    symmetry = symmetry_of(function.module)
     target, moved = distinct(function, seed), distinct(function, seed + 100)
     match = WeightMatching(function, symmetry, restarts=10)(only(target), moved, draws(seed))
     orders = [torch.tensor(order) for order in permutations(range(3))]
