@@ -6,6 +6,7 @@ import shutil
 import socket
 import time
 import warnings
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -49,12 +50,17 @@ class Pool:
         for name in ("ray", "ray.tune", "ray.air"):
             logging.getLogger(name).setLevel(logging.ERROR)
         address = self._options.address
-        local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+        more: dict[str, Any] = {}
+        if address == "local":
+            more = {"include_dashboard": False}
+        elif address.startswith("ray://"):
+            # The driver that imports us runs on the cluster: the code travels there, without what git ignores.
+            more = {"runtime_env": {"working_dir": str(Path(__file__).resolve().parents[1])}}
         try:
             knock(address)
             with warnings.catch_warnings(action="ignore"):  # Ray's client warns of what it then raises
                 ray.init(
-                    address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local
+                    address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **more
                 )
         except (OSError, ValueError, RuntimeError) as error:
             words = (str(error).strip() or type(error).__name__).splitlines()[0]
