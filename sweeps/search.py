@@ -5,6 +5,7 @@ trial as complete. The study lives in a journal file; what Tune keeps is disposa
 """
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +29,7 @@ class LedgerSearch(Searcher):
     def __init__(self, study: Study, store: Store, owed: list[dict[str, Any]], *, trials: int, seed: int) -> None:
         super().__init__()
         self._study, self._store, self._trials, self._seed = study, store, trials, seed
+        self._given = owed
         self._owed = list(owed)
         self._others = {study.trial(config["changes"]).key for config in owed}
         self._optuna = open_study(store.folder / "optuna.journal", study, seed)
@@ -118,8 +120,10 @@ class LedgerSearch(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: a sweep is continued by running it again."""
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Made anew from the journal and the store: through Ray's client, Tune runs on the cluster's head."""
+        again = partial(LedgerSearch, trials=self._trials, seed=self._seed)
+        return again, (self._study, self._store, self._given)
 
 
 def open_study(journal: Path, study: Study, seed: int) -> optuna.Study:

@@ -120,16 +120,19 @@ class Pool:
 class Announcer(tune.Callback):
     """Passes on what the driver sees."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener | None) -> None:
         self._listener = listener
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """One trial is done."""
-        self._listener.advance({**trial.config, **(trial.last_result or {})})
+        if self._listener:
+            self._listener.advance({**trial.config, **(trial.last_result or {})})
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """One trial has failed."""
-        self._listener.advance()
+        if self._listener:
+            self._listener.advance()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A terminal does not travel: elsewhere nobody listens."""
+        return Announcer, (None,)
