@@ -59,7 +59,7 @@ def quickstart(data: Path | None) -> Study:
 
 @study
 def cifar10_small(data: Path | None) -> Study:
-    """CIFAR-10 or a folder of its images, ResNet20, a short schedule on a subset: about half an hour of two cores."""
+    """CIFAR-10 or a folder of its images, ResNet20, a short schedule on a subset, for two cores."""
     dataset = datasets.make("imagefolder" if data is not None and _holds_folders(data) else "cifar10")
     return Study(
         base=Trial(
