@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from basin.errors import UsageError
-from basin.place import Machine
-from basin.spec import describe, replace_known
+from basin.place import settled
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
@@ -86,7 +85,7 @@ def sweep(
     from sweeps.studies import build
     from sweeps.sweep import sweep as run_sweep
 
-    machine, changes = _machine(_settings(settings or []))
+    machine, changes = settled(settings or [])
     chosen = build(study, data).set(changes).sized(trials, sampler)
     options = Options(
         name=_folder_name(name or study),
@@ -223,22 +222,6 @@ def doctor(
     out.print(table)
     if not all(check.fine for check in checks):
         raise typer.Exit(2)
-
-
-def _settings(pairs: list[str]) -> dict[str, str]:
-    settings = {}
-    for pair in pairs:
-        name, separator, value = pair.partition("=")
-        if not separator or not name:
-            raise UsageError(f"--set {pair}: expected field=value, such as --set epochs=20")
-        settings[name] = value
-    return settings
-
-
-def _machine(settings: dict[str, str]) -> tuple[Machine, dict[str, str]]:
-    own = {field.name for field in describe(Machine)}
-    machine: Machine = replace_known(Machine(), {name: value for name, value in settings.items() if name in own})
-    return machine, {name: value for name, value in settings.items() if name not in own}
 
 
 def _folder_name(name: str) -> str:

@@ -16,8 +16,7 @@ from basin.data import datasets
 from basin.errors import UsageError
 from basin.files import write_atomically
 from basin.models import models
-from basin.place import Machine, Place, default_cache
-from basin.spec import describe, replace_known
+from basin.place import Place, default_cache, settled
 from basin.training import DivergedError
 from basin.trial import Outcome, Trial, identify, overlay, run
 
@@ -43,9 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, temporary: Path) -> Outcome:
-    settings = dict(_pair(text) for text in options.set)
-    names = {field.name for field in describe(Machine)}
-    machine = replace_known(Machine(), {name: value for name, value in settings.items() if name in names})
+    machine, changes = settled(options.set)
     place = Place(
         machine=machine,
         data=options.data,
@@ -59,7 +56,7 @@ def _run(options: argparse.Namespace, temporary: Path) -> Outcome:
         model=models.make(options.model),
         construction=constructions.make(options.construction),
     )
-    trial = overlay(trial, {name: value for name, value in settings.items() if name not in names})
+    trial = overlay(trial, changes)
     *_, outcome = run(identify(trial, place), place)
     assert isinstance(outcome, Outcome), "a trial ends with its outcome"
     return outcome
@@ -78,13 +75,6 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "paths": [asdict(point) for point in outcome.measured.paths],
         "hull": [asdict(point) for point in outcome.measured.hull],
     }
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not separator or not name:
-        raise UsageError(f"--set {text}: expected field=value, such as --set epochs=20")
-    return name, value
 
 
 def _parser() -> argparse.ArgumentParser:

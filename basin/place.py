@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +10,7 @@ from typing import Annotated, Literal
 import torch
 
 from basin.errors import UsageError
-from basin.spec import Bounds, Value, check
+from basin.spec import Bounds, Value, check, describe, replace_known
 
 
 def default_cache() -> Path:
@@ -72,3 +73,19 @@ class Place:
             "python_version": platform.python_version(),
             "torch_version": torch.__version__,
         }
+
+
+def settled(pairs: Iterable[str]) -> tuple[Machine, dict[str, str]]:
+    """The `field=value` texts of a command line: the machine that they describe, and the settings of the trial.
+
+    Raises UsageError for a text of another form and for values out of range.
+    """
+    settings: dict[str, str] = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not separator or not name:
+            raise UsageError(f"--set {pair}: expected field=value, such as --set epochs=20")
+        settings[name] = value
+    own = {field.name for field in describe(Machine)}
+    machine: Machine = replace_known(Machine(), {name: value for name, value in settings.items() if name in own})
+    return machine, {name: value for name, value in settings.items() if name not in own}
