@@ -80,12 +80,18 @@ def settled(pairs: Iterable[str]) -> tuple[Machine, dict[str, str]]:
 
     Raises UsageError for a text of another form and for values out of range.
     """
+    settings = assignments(pairs)
+    own = {field.name for field in describe(Machine)}
+    machine: Machine = replace_known(Machine(), {name: value for name, value in settings.items() if name in own})
+    return machine, {name: value for name, value in settings.items() if name not in own}
+
+
+def assignments(pairs: Iterable[str]) -> dict[str, str]:
+    """The `field=value` texts of a command line by field; raises UsageError for a text of another form."""
     settings: dict[str, str] = {}
     for pair in pairs:
         name, separator, value = pair.partition("=")
         if not separator or not name:
             raise UsageError(f"--set {pair}: expected field=value, such as --set epochs=20")
         settings[name] = value
-    own = {field.name for field in describe(Machine)}
-    machine: Machine = replace_known(Machine(), {name: value for name, value in settings.items() if name in own})
-    return machine, {name: value for name, value in settings.items() if name not in own}
+    return settings

@@ -1,0 +1,108 @@
+"""The machine and its limit, measured: matrix products a second, bytes a second."""
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+SIZES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192, 16384)}
+"""Sides of the square matrices; the fastest counts."""
+COPIED = {"cpu": 1 << 28, "cuda": 1 << 31}
+"""Bytes of the copy: more than any cache holds."""
+TRIES = 5
+"""The fastest counts: a limit is what is possible."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What one device does at best, with the threads that torch has now."""
+
+    float32: float
+    """FLOP/s of a float32 matrix product (2·n³ FLOP), at torch's own setting of float32 precision."""
+    bfloat16: float
+    """FLOP/s of a bfloat16 matrix product."""
+    bandwidth: float
+    """Bytes/s of a large copy, read and written bytes both counted."""
+
+    def seconds(self, *, flops: float = 0, moved: float = 0, dtype: torch.dtype = torch.float32) -> float:
+        """The least time for so many FLOP and bytes: the slower of the two, for they can overlap."""
+        rate = self.bfloat16 if dtype is torch.bfloat16 else self.float32
+        return max(flops / rate, moved / self.bandwidth)
+
+
+def measure(device: torch.device) -> Limit:
+    """The limit of a device; takes seconds on a CPU."""
+    return Limit(_products(device, torch.float32), _products(device, torch.bfloat16), _copy(device))
+
+
+def describe(device: torch.device) -> dict[str, str | int]:
+    """What ran, where and when: date, commit, processor, threads, versions, GPU."""
+    facts: dict[str, str | int] = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "device": device.type,
+        "cpu": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    if device.type == "cuda":
+        facts["gpu"] = torch.cuda.get_device_name(device)
+    return facts
+
+
+def _products(device: torch.device, dtype: torch.dtype) -> float:
+    return max(_product(size, device, dtype) for size in SIZES[device.type])
+
+
+def _product(size: int, device: torch.device, dtype: torch.dtype) -> float:
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    out = torch.empty(size, size, device=device, dtype=dtype)
+    return 2 * size**3 / _fastest(lambda: torch.mm(left, right, out=out), device)
+
+
+def _copy(device: torch.device) -> float:
+    source = torch.ones(COPIED[device.type], dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.numel() / _fastest(lambda: target.copy_(source), device)
+
+
+def _fastest(step: Callable[[], object], device: torch.device) -> float:
+    """Seconds of the fastest of a few tries after one that warms up."""
+    spent = []
+    for _ in range(TRIES + 1):
+        began = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        spent.append(time.perf_counter() - began)
+    return min(spent[1:])
+
+
+def _processor() -> str:
+    """The processor's own name, which `platform` does not know on Linux."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _commit() -> str:
+    """The commit that is checked out, with a + if files differ from it."""
+    try:
+        commit, status = (
+            subprocess.run(
+                ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain"))
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + "+" * bool(status)
