@@ -1,20 +1,18 @@
 """One trial: what it is, what it is called, and the only pipeline that runs it."""
 
 import hashlib
-import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from basin import data as images
 from basin.constructions import Construction, constructions
-from basin.data import Data, Dataset, Images, Split, datasets
+from basin.data import Arrays, Data, Dataset, Images, Split, datasets
 from basin.ensemble import Ensemble
 from basin.errors import UsageError, one_of
-from basin.files import write_atomically
-from basin.measure import Evaluation, Measured, measure, validate
+from basin.journal import Journal, Progress
+from basin.measure import Evaluation, Measured, measure
 from basin.models import Model, models
 from basin.network import Network
 from basin.objective import Meter
@@ -42,11 +40,14 @@ class Trial:
     seed: int = 0
     data_hash: str = ""
     """Hash of the decoded images and labels: two folders of the same layout are two datasets."""
+    ood_hash: str | None = None
+    """Likewise of the dataset of `ood`; none where there is none."""
 
     @property
     def key(self) -> str:
         """The trial's name: a hash of its canonical contents, fields at their defaults left out."""
-        return _key(self._contents(*SECTIONS))
+        elsewhere = {} if self.ood_hash is None else {"ood_hash": self.ood_hash}
+        return _key(self._contents(*SECTIONS) | elsewhere)
 
     @property
     def recipe_key(self) -> str:
@@ -59,7 +60,7 @@ class Trial:
         for section in SECTIONS:
             instance = getattr(self, section)
             names |= {field.name: getattr(instance, field.name) for field in describe(type(instance))}
-        return names | {"seed": self.seed, "data_hash": self.data_hash}
+        return names | {"seed": self.seed, "data_hash": self.data_hash, "ood_hash": self.ood_hash}
 
     def settable(self) -> set[str]:
         """The names that `overlay` takes."""
@@ -113,18 +114,6 @@ def _seed(value: object) -> int:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Scores of a growing ensemble."""
-
-    index: int
-    """Which of the ensembles that the construction yielded, from 1."""
-    passes: int
-    seconds: float
-    scores: dict[str, float]
-    """Validation metrics, `val_…`."""
-
-
-@dataclass(frozen=True)
 class Outcome:
     """The record of a finished trial."""
 
@@ -140,15 +129,20 @@ class Outcome:
 def open_data(trial: Trial, place: Place) -> Data:
     """The trial's images on its device; raises UsageError if they are not the ones that the trial names."""
     arrays, found = images.load(trial.dataset, source=place.data, cache=place.cache)
-    if trial.data_hash and trial.data_hash != found:
-        raise UsageError(f"data: expected content {trial.data_hash}, found {found}; give the same --data as before")
+    _same("data", trial.data_hash, found)
     return images.prepare(arrays, trial.dataset, trial.split, device=place.torch_device)
 
 
+def _same(option: str, named: str | None, found: str) -> None:
+    if named and named != found:
+        raise UsageError(f"{option}: expected content {named}, found {found}; give the same --{option} as before")
+
+
 def identify(trial: Trial, place: Place) -> Trial:
-    """The trial with the hash of the data that it will use."""
+    """The trial with the hashes of the data that it will use."""
     _, found = images.load(trial.dataset, source=place.data, cache=place.cache)
-    return replace(trial, data_hash=found)
+    elsewhere = _load_other(trial, place)
+    return replace(trial, data_hash=found, ood_hash=elsewhere.hash if elsewhere else None)
 
 
 def open_task(trial: Trial, place: Place) -> Task:
@@ -161,10 +155,17 @@ def open_task(trial: Trial, place: Place) -> Task:
 
 
 def _open_other(trial: Trial, place: Place, data: Data) -> Images | None:
+    arrays = _load_other(trial, place)
+    if arrays is None:
+        return None
+    _same("ood-data", trial.ood_hash, arrays.hash)
+    return images.reshaped(arrays, data.shape, place.torch_device)
+
+
+def _load_other(trial: Trial, place: Place) -> Arrays | None:
     if trial.evaluation.ood is None:
         return None
-    arrays, _ = images.load(datasets.make(trial.evaluation.ood), source=place.ood_data, cache=place.cache)
-    return images.reshaped(arrays, data.shape, place.torch_device)
+    return images.load(datasets.make(trial.evaluation.ood), source=place.ood_data, cache=place.cache)[0]
 
 
 def run(trial: Trial, place: Place) -> Iterator[Progress | Outcome]:
@@ -175,50 +176,13 @@ def run(trial: Trial, place: Place) -> Iterator[Progress | Outcome]:
     began = time.perf_counter()
     place.prepare()
     task = open_task(trial, place)
-    journal = Journal.open(task)
+    journal = Journal.open(task, began)
     for ensemble in trial.construction.grow(task):
         journal.passes.append(task.meter.passes)
         if len(journal.passes) % trial.evaluation.progress_every == 0:
-            yield journal.add(task, ensemble, trial.evaluation, began)
+            yield journal.add(task, ensemble, trial.evaluation)
         journal.save()
     if not journal.rows or journal.rows[-1].index != len(journal.passes):
-        yield journal.add(task, ensemble, trial.evaluation, began)
+        yield journal.add(task, ensemble, trial.evaluation)
     measured = measure(task, ensemble, trial.evaluation)
-    seconds = time.perf_counter() - began
-    yield Outcome(trial, measured, journal.rows, task.meter, seconds, place.describe(), ensemble)
-
-
-@dataclass
-class Journal:
-    """What was recorded of a growing ensemble; kept beside its checkpoint so that both go on together."""
-
-    path: Path | None
-    passes: list[int] = field(default_factory=list)
-    """Spent at each ensemble yielded so far."""
-    rows: list[Progress] = field(default_factory=list)
-
-    @classmethod
-    def open(cls, task: Task) -> "Journal":
-        """The journal of a trial that was cut off, or a new one.
-
-        It is written before the checkpoint: what it knows beyond that is dropped, for it will happen again.
-        """
-        path, saved = task.scratch and task.scratch / "journal.json", task.saved_meter()
-        if path is None or saved is None:
-            return cls(path)
-        written = json.loads(path.read_text())
-        passes = [spent for spent in written["passes"] if spent <= saved.passes]
-        return cls(path, passes, [Progress(**row) for row in written["rows"] if row["index"] <= len(passes)])
-
-    def add(self, task: Task, ensemble: Ensemble, evaluation: Evaluation, began: float) -> Progress:
-        """Score the ensemble on validation and record it."""
-        scores = validate(task, ensemble, evaluation)
-        progress = Progress(len(self.passes), task.meter.passes, time.perf_counter() - began, scores)
-        self.rows.append(progress)
-        return progress
-
-    def save(self) -> None:
-        """Write the journal, before the checkpoint of the same moment is."""
-        if self.path:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path, json.dumps({"passes": self.passes, "rows": [asdict(row) for row in self.rows]}))
+    yield Outcome(trial, measured, journal.rows, task.meter, journal.seconds, place.describe(), ensemble)

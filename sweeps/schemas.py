@@ -83,14 +83,14 @@ KEY = column("key", pa.string(), "The trial's name: a hash of its contents.")
 
 def trials() -> pa.Schema:
     """One row a trial."""
-    own = {"dataset", "model", "construction", "seed", "data_hash"}
+    own = {"dataset", "model", "construction", "seed", "data_hash", "ood_hash"}
     return pa.schema(
         [
             KEY,
             column("sweep", pa.string(), "The sweep that ran the trial."),
             column("role", pa.string(), "search, grid, reference or replicate."),
             column("status", pa.string(), "done, or diverged: the training loss was not finite."),
-            *_text("dataset", "model", "construction", "data_hash"),
+            *_text("dataset", "model", "construction", "data_hash", "ood_hash"),
             column("seed", pa.int64(), "Seed of initialisation, data order, augmentation and constraint."),
             *(
                 column(f.name, TYPES[f.kind], f.doc, what="hyperparameter")
@@ -102,7 +102,7 @@ def trials() -> pa.Schema:
             column("passes", pa.int64(), "Passes of the task's own loss, a shared trunk once.", "batches"),
             column("teacher_passes", pa.int64(), "Passes that training the teachers took.", "batches"),
             column("teacher_forwards", pa.int64(), "Forward-only passes of teachers.", "batches"),
-            column("seconds", pa.float64(), "Wall time of the trial, its stages not included.", "s"),
+            column("seconds", pa.float64(), "Wall time of the trial over its launches, its stages not included.", "s"),
             column("finished_at", pa.timestamp("us", tz="UTC"), "When the trial ended."),
             *_text("device", "device_name", "host"),
             column("threads", pa.int64(), "CPU threads of the trial."),

@@ -13,6 +13,7 @@ from basin.errors import UsageError
 from basin.files import write_atomically
 from basin.place import Place
 from basin.trial import identify, open_data
+from sweeps.definition import hold
 from sweeps.options import Listener, Options
 from sweeps.stages import Stage, make_all, plan
 from sweeps.store import Store
@@ -39,7 +40,7 @@ def sweep(study: Study, options: Options, listener: Listener) -> Report:
     uri = options.tracking_uri or default_uri(options.storage)
     if options.tracking_uri:
         connect(uri)  # whether it answers is known before anything is written
-    with _claimed(store, _definition(study, options.seed)):
+    with _claimed(store, study, options.seed):
         before, tracker = store.keys(), _Opening(uri, store)
         errors = _run(study, options, store, place, listener, tracker)
         if not _tracked(store, uri):
@@ -123,21 +124,8 @@ def _place(options: Options) -> Place:
     return Place(machine=options.machine, data=data, ood_data=ood_data, runs=runs, **cache)
 
 
-def _definition(study: Study, seed: int) -> dict[str, object]:
-    return {
-        "base": study.base.flat(),
-        "constructions": list(study.space.constructions),
-        "searched": list(study.space.searched),
-        "fixed": dict(study.space.fixed),
-        "objectives": list(study.objectives),
-        "sampler": study.sampler,
-        "seed": seed,
-        "seeds": study.seeds,
-    }
-
-
 @contextmanager
-def _claimed(store: Store, definition: dict[str, object]) -> Iterator[None]:
+def _claimed(store: Store, study: Study, seed: int) -> Iterator[None]:
     """The sweep's folder, held by one launcher, for one definition of the study; gone again if nothing came of it."""
     made = [folder for folder in (store.folder, *store.folder.parents) if not folder.exists()]
     try:
@@ -150,7 +138,7 @@ def _claimed(store: Store, definition: dict[str, object]) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UsageError(f"sweep {store.name!r} is being run by another launcher; wait, or give --name") from None
-        _compare(store, definition)
+        hold(store, study, seed)
         try:
             yield
         except UsageError:
@@ -160,25 +148,6 @@ def _claimed(store: Store, definition: dict[str, object]) -> Iterator[None]:
                     for folder in made[1:]:
                         folder.rmdir()
             raise
-
-
-def _compare(store: Store, definition: dict[str, Any]) -> None:
-    file = store.folder / "sweep.json"
-    if not file.exists():
-        write_atomically(file, json.dumps(definition, indent=1))
-        return
-    known = json.loads(file.read_text())
-    for name, value in _entries(definition).items():
-        if _entries(known).get(name) != value:
-            raise UsageError(
-                f"sweep {store.name!r} has {name}={_entries(known).get(name)}, got {name}={value}: "
-                "give the same settings to go on, or another --name"
-            )
-
-
-def _entries(definition: dict[str, Any]) -> dict[str, str]:
-    entries = {**definition["base"], **{name: value for name, value in definition.items() if name != "base"}}
-    return {name: json.dumps(value, sort_keys=True, separators=(",", ":")) for name, value in entries.items()}
 
 
 def _tracked(store: Store, uri: str) -> bool:

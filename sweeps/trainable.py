@@ -6,9 +6,10 @@ from typing import Any
 
 from ray import tune
 
+from basin.journal import Progress
 from basin.place import Place
 from basin.training import DivergedError
-from basin.trial import Outcome, Progress, run
+from basin.trial import Outcome, run
 from sweeps.schemas import is_score
 from sweeps.store import Row, Store, tables_of, tables_of_diverged
 from sweeps.study import Study

@@ -261,7 +261,9 @@ def test_fields_of_all_sections_have_different_names() -> None:
     from basin.trial import REGISTRIES, SECTIONS
 
     base = trial()
-    owners: dict[str, str] = {"seed": "trial", "data_hash": "trial"} | dict.fromkeys(REGISTRIES, "trial")
+    owners: dict[str, str] = {"seed": "trial", "data_hash": "trial", "ood_hash": "trial"} | dict.fromkeys(
+        REGISTRIES, "trial"
+    )
     for section in SECTIONS:
         classes = REGISTRIES[section].classes() if section in REGISTRIES else [type(getattr(base, section))]
         for name in {field.name for cls in classes for field in describe(cls)}:

@@ -1,5 +1,6 @@
 """A trial's name, its changes by name, and its run: the same whenever and however often it was cut off."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,13 +19,14 @@ from basin.data import Split
 from basin.data.digits import Digits
 from basin.data.imagefolder import ImageFolder
 from basin.errors import UsageError
+from basin.journal import Progress
 from basin.measure import Evaluation
 from basin.models.mlp import MLP
 from basin.models.resnet import ResNet
 from basin.place import Machine, Place
 from basin.spec import replace_known
 from basin.training import Training
-from basin.trial import Outcome, Progress, Trial, identify, open_task, overlay, run
+from basin.trial import Outcome, Trial, identify, open_task, overlay, run
 
 DEFAULT = Trial(dataset=Digits(), model=MLP(), construction=Deep())
 
@@ -55,7 +57,10 @@ def test_defaults_given_are_defaults_left_out() -> None:
         dataset=Digits(),
     )
     assert given.key == DEFAULT.key
-    assert overlay(DEFAULT, {name: value for name, value in DEFAULT.flat().items() if name != "data_hash"}) == DEFAULT
+    assert (
+        overlay(DEFAULT, {name: value for name, value in DEFAULT.flat().items() if not name.endswith("_hash")})
+        == DEFAULT
+    )
 
 
 def test_equal_numbers_have_one_name() -> None:
@@ -85,7 +90,10 @@ def test_every_content_changes_the_name() -> None:
         {"split_seed": 1},
         {"progress_every": 1},
     ]
-    trials = [overlay(DEFAULT, change) for change in changes] + [replace(DEFAULT, data_hash="ab")]
+    trials = [overlay(DEFAULT, change) for change in changes] + [
+        replace(DEFAULT, data_hash="ab"),
+        replace(DEFAULT, ood_hash="ab"),
+    ]
     assert len({one.key for one in trials}) == len(trials)
 
 
@@ -107,6 +115,7 @@ def test_single_runs_are_named_without_construction_and_evaluation() -> None:
         ({"width": 1}, r"unknown field 'width'"),
         ({"model": "resnet8", "depth": 14}, r"unknown field 'depth'"),
         ({"data_hash": "ab"}, r"unknown field 'data_hash'"),
+        ({"ood_hash": "ab"}, r"unknown field 'ood_hash'"),
         ({"construction": "deeep"}, r"unknown construction 'deeep': expected one of constrained, deep, distilled"),
         ({"model": "vgg"}, r"unknown model 'vgg': expected one of .*mlp"),
         ({"dataset": "svhn"}, r"unknown dataset 'svhn': expected one of .*digits"),
@@ -177,7 +186,7 @@ def test_flat_names_every_field() -> None:
         "digits",
         64,
     )
-    assert list(flat)[-2:] == ["seed", "data_hash"]
+    assert list(flat)[-3:] == ["seed", "data_hash", "ood_hash"]
 
 
 # The run.
@@ -279,6 +288,27 @@ def test_a_trial_cut_off_while_it_was_measured_ends_the_same(name: str, tmp_path
     assert record(finish(run(trial(**TRIALS[name]), here))) == record(expected)
 
 
+@pytest.mark.parametrize("torn", [False, True])
+def test_seconds_go_on_where_a_trial_was_cut_off(torn: bool, tmp_path: Path, cache: Path) -> None:
+    one, here = trial(**TRIALS["constrained"]), place(tmp_path, cache, tmp_path / "scratch")
+    items = run(one, here)
+    first, _ = next(items), next(items)  # the checkpoint of the first is written now
+    items.close()  # type: ignore[attr-defined]
+    journal = tmp_path / "scratch" / "journal.json"
+    written = json.loads(journal.read_text())
+    assert isinstance(first, Progress)
+    assert written["seconds"] >= first.seconds > 0
+    journal.write_text(json.dumps(written | {"seconds": 1000.0}))
+    if torn:
+        (tmp_path / "scratch" / "state.safetensors").write_bytes(b"torn")
+    outcome = finish(run(one, here))
+    seconds = [row.seconds for row in outcome.history]
+    assert seconds == sorted(seconds)
+    # What happens again was paid for twice.
+    assert [later > 1000 for later in seconds] == [torn, True, True]
+    assert seconds[-1] < outcome.seconds < 2000
+
+
 def test_a_torn_checkpoint_begins_anew(tmp_path: Path, cache: Path) -> None:
     one, here = trial(**TRIALS["constrained"]), place(tmp_path, cache, tmp_path / "scratch")
     expected = finish(run(one, here))
@@ -359,15 +389,20 @@ def test_other_images_than_the_trial_names_are_an_error(tmp_path: Path, cache: P
         next(run(other, place(tmp_path, cache)))
 
 
-def test_images_of_two_folders_never_share_single_runs(tmp_path: Path, cache: Path) -> None:
+def folders_of_images(parent: Path) -> None:
+    """Two folders, a and b, of the same layout and other images."""
     for name in ("a", "b"):
         for split in ("train", "val"):
             for label in ("cat", "dog"):
-                folder = tmp_path / name / split / label
+                folder = parent / name / split / label
                 folder.mkdir(parents=True)
                 for n in range(8):
                     draw = np.random.default_rng([ord(name), n, len(split)])
                     Image.fromarray(draw.integers(0, 256, (8, 8, 3), np.uint8)).save(folder / f"{n}.png")
+
+
+def test_images_of_two_folders_never_share_single_runs(tmp_path: Path, cache: Path) -> None:
+    folders_of_images(tmp_path)
     base = replace(trial(), dataset=ImageFolder(), split=Split(val_size=4))
     folders = {
         open_task(base, replace(place(tmp_path / "runs", cache), data=tmp_path / name)).runs.folder for name in "ab"
@@ -375,6 +410,22 @@ def test_images_of_two_folders_never_share_single_runs(tmp_path: Path, cache: Pa
     assert len(folders) == 2
     named = identify(base, replace(place(tmp_path / "runs", cache), data=tmp_path / "a"))
     assert tmp_path / "runs" / named.recipe_key in folders
+
+
+def test_other_images_elsewhere_are_another_trial(tmp_path: Path, cache: Path) -> None:
+    folders_of_images(tmp_path)
+    plain, asked = trial(), trial(ood="imagefolder")
+    here = {name: replace(place(tmp_path / "runs", cache), ood_data=tmp_path / name) for name in "ab"}
+    named = {name: identify(asked, here[name]) for name in "ab"}
+    assert identify(plain, here["a"]) == identify(plain, here["b"]), "without ood its folder is not looked at"
+    assert identify(plain, here["a"]).ood_hash is None
+    assert len({one.key for one in named.values()} | {identify(plain, here["a"]).key}) == 3
+    assert named["a"].recipe_key == named["b"].recipe_key == identify(plain, here["a"]).recipe_key
+    assert finish(run(named["a"], here["a"])).trial == named["a"]
+    found, other = named["b"].ood_hash, named["a"].ood_hash
+    message = f"ood-data: expected content {other}, found {found}; give the same --ood-data as before"
+    with pytest.raises(UsageError, match=message):
+        next(run(named["a"], here["b"]))
 
 
 def test_the_machine_is_not_part_of_the_name(tmp_path: Path, cache: Path) -> None:

@@ -63,8 +63,9 @@ def test_a_row_names_itself(finished: Store) -> None:
         changes |= {name: row[name] for name in trial.settable() & settable if name in row}
         changes |= {name: row[name] for name in trial.settable() - settable if row[name] is not None}
         again = overlay(base, changes)
-        assert {**again.flat(), "data_hash": row["data_hash"]} == {name: row[name] for name in again.flat()}
-        assert replace(again, data_hash=row["data_hash"]).key == row["key"]
+        again = replace(again, data_hash=row["data_hash"], ood_hash=row["ood_hash"])
+        assert again.flat() == {name: row[name] for name in again.flat()}
+        assert again.key == row["key"]
 
 
 def test_tables_belong_together(finished: Store) -> None:

@@ -13,8 +13,9 @@ from ray import tune
 from ray.tune.search import Searcher
 from tiny_sweep import put, row_of, study
 
+from basin.journal import Progress
 from basin.place import Machine, Place
-from basin.trial import Outcome, Progress, run
+from basin.trial import Outcome, run
 from sweeps.search import TRIES, LedgerSearch, open_study
 from sweeps.store import Store
 from sweeps.study import Study
