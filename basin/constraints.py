@@ -46,7 +46,17 @@ SAMPLERS: dict[str, Sampler] = {"path": path, "star": star, "simplex": simplex}
 PENALTIES: dict[str, Penalty] = {"proximal": proximal}
 
 
-def tied(objective: Objective, *, constraint: str, beta: float, orthogonal: float = 0.0) -> Objective:
+def several(sampler: Sampler, draws: int) -> Sampler:
+    """That many mixed networks a step, drawn one after another; their mean loss counts, not the sum."""
+
+    def draw(generator: Generator, count: int) -> Draw:
+        found = [sampler(generator, count) for _ in range(draws)]
+        return Draw(torch.cat([one.weights for one in found]), tuple(source for one in found for source in one.source))
+
+    return draw
+
+
+def tied(objective: Objective, *, constraint: str, beta: float, draws: int = 1, orthogonal: float = 0.0) -> Objective:
     """The objective under a constraint of strength β, and the separate term that pushes members apart."""
     penalties: list[tuple[float, Penalty]] = [(orthogonal, orthogonality)]
     if constraint in PENALTIES:
@@ -54,7 +64,7 @@ def tied(objective: Objective, *, constraint: str, beta: float, orthogonal: floa
     return Objective(
         objective.loss,
         beta=beta,
-        sampler=SAMPLERS.get(constraint),
+        sampler=several(SAMPLERS[constraint], draws) if constraint in SAMPLERS else None,
         penalties=tuple(penalties),
         inputs=objective.inputs,
     )

@@ -30,6 +30,8 @@ class Constrained:
     """Constraint strength β: weight of the mixed networks' loss, or of the pull to the mean."""
     constraint: Constraint = "path"
     """Which mixtures count: of pairs, of member 0 with others, of all members; or the distance to the mean."""
+    draws: Annotated[int, Bounds(1)] = 1
+    """Mixed networks of a step, whose mean loss counts: more make a strong constraint less noisy, and cost passes."""
     share_init: bool = True
     """Whether the members start from one network; false, with t = 0, is subspace training (Wortsman 2021)."""
     orthogonality: Annotated[float, Bounds(0)] = 0.0
@@ -50,7 +52,13 @@ class Constrained:
         """The branches after each epoch."""
         states = task.train(
             lambda: task.trunk(self.t).branch(self.members) if self.share_init else task.fresh(self.members),
-            tied(Objective(), constraint=self.constraint, beta=self.beta, orthogonal=self.orthogonality),
+            tied(
+                Objective(),
+                constraint=self.constraint,
+                beta=self.beta,
+                draws=self.draws,
+                orthogonal=self.orthogonality,
+            ),
             rate=task.restarted(self.t) if self.restart_schedule else None,
         )
         edges = star_pairs(self.members) if self.constraint == "star" else all_pairs(self.members)

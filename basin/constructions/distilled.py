@@ -28,6 +28,8 @@ class Distilled:
     """Constraint strength β: weight of the mixed networks' loss, or of the pull to the mean."""
     constraint: Constraint = "path"
     """Which mixtures count: of pairs, of member 0 with others, of all members; or the distance to the mean."""
+    draws: Annotated[int, Bounds(1)] = 1
+    """Mixed networks of a step, whose mean loss counts: more make a strong constraint less noisy, and cost passes."""
     temperature: Annotated[float, Bounds(0.05, 100), Search(0.5, 10, log=True)] = 2.0
     """Distillation temperature τ."""
     weight: Annotated[float, Bounds(0, 1), Search(0.1, 1)] = 0.9
@@ -60,7 +62,7 @@ class Distilled:
         mix = mixup(self.mixup_alpha, task.data.classes) if self.inputs == "mixup" else None
         states = task.train(
             lambda: task.trunk(self.t).branch(self.members),
-            tied(Objective(loss, inputs=mix), constraint=self.constraint, beta=self.beta),
+            tied(Objective(loss, inputs=mix), constraint=self.constraint, beta=self.beta, draws=self.draws),
         )
         edges = star_pairs(self.members) if self.constraint == "star" else all_pairs(self.members)
         return (Ensemble.of_members(state.thetas, edges) for state in states)

@@ -11,11 +11,11 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from basin import stack
-from basin.constraints import SAMPLERS, orthogonality, proximal, simplex, star, tied
+from basin.constraints import SAMPLERS, orthogonality, proximal, several, simplex, star, tied
 from basin.constructions.constrained import Constrained
 from basin.constructions.deep import Deep
 from basin.errors import UsageError
-from basin.objective import Draw, Meter
+from basin.objective import Meter
 from basin.seeds import generator
 from basin.stack import Stack
 from basin.training import _backward, _Leaves, train
@@ -88,6 +88,16 @@ def test_draws_are_a_function_of_the_generator(name: str) -> None:
     assert not torch.equal(first.weights, other.weights)
 
 
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_several_draws_are_drawn_one_after_another(name: str) -> None:
+    draws = generator(3)
+    one_by_one = [SAMPLERS[name](draws, 4) for _ in range(3)]
+    found = several(SAMPLERS[name], 3)(generator(3), 4)
+    assert torch.equal(found.weights, torch.cat([one.weights for one in one_by_one]))
+    assert found.source == tuple(one.source[0] for one in one_by_one)
+    assert len({tuple(row) for row in found.weights.tolist()}) == 3
+
+
 # Penalties.
 
 
@@ -115,9 +125,10 @@ def test_orthogonality_is_the_formula(tmp_path: Path, cache: Path) -> None:
     torch.testing.assert_close(orthogonality(weights), cosines(weights), rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("draws", [1, 3])
 @pytest.mark.parametrize("constraint", ["path", "star", "simplex", "proximal"])
 @pytest.mark.parametrize("kind", ["mlp", "batch"])
-def test_gradient_of_a_tied_objective(kind: str, constraint: str, tmp_path: Path, cache: Path) -> None:
+def test_gradient_of_a_tied_objective(kind: str, constraint: str, draws: int, tmp_path: Path, cache: Path) -> None:
     work, count, beta, apart = task(tmp_path, cache, **MODELS[kind]), 3, 0.7, 0.4
     thetas, given = double(fresh(work.network, count)), batches(work, count)
     thetas["head.weight" if kind == "batch" else "1.0.weight"] += 0.5
@@ -134,17 +145,19 @@ def test_gradient_of_a_tied_objective(kind: str, constraint: str, tmp_path: Path
         if constraint == "proximal":
             pull = sum((w - w.mean(dim=0)).square().sum() for w in weights.values()) / numbers
         else:
-            draw: Draw = SAMPLERS[constraint](generator(7), count)
-            mixed = {
-                name: torch.einsum("k,k...->...", draw.weights[0], tensor) if tensor.is_floating_point() else tensor[0]
-                for name, tensor in theta.items()
-            }
-            pull = loss(mixed, draw.source[0])
+            pull, order = torch.zeros(()).double(), generator(7)
+            for _ in range(draws):
+                (row,), (source,) = SAMPLERS[constraint](order, count)
+                mixed = {
+                    name: torch.einsum("k,k...->...", row, tensor) if tensor.is_floating_point() else tensor[0]
+                    for name, tensor in theta.items()
+                }
+                pull = pull + loss(mixed, source) / draws
         return count * (free + beta * pull + apart * cosines(weights))
 
     expected = by_autograd(work, MODELS[kind], thetas, total)
     leaves = _Leaves(work.network, thetas)
-    objective = tied(FREE, constraint=constraint, beta=beta, orthogonal=apart)
+    objective = tied(FREE, constraint=constraint, beta=beta, draws=draws, orthogonal=apart)
     _backward(work.network, leaves, objective, given, generator(7), Meter())
     found = {name: tensor.grad for name, tensor in leaves.stacked.items()}
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)

@@ -92,6 +92,7 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
     "star": ("constrained", {"constraint": "star"}),
     "simplex": ("constrained", {"constraint": "simplex"}),
     "proximal": ("constrained", {"constraint": "proximal"}),
+    "draws": ("constrained", {"draws": 3}),
     "subspace": ("constrained", {"t": 0.0, "share_init": False, "orthogonality": 0.5, "constraint": "simplex"}),
     "restarted": ("constrained", {"t": 0.3, "restart_schedule": True}),
     "annealed": ("swe", {"anneal": 3, "spacing": 2}),
@@ -159,6 +160,13 @@ def test_passes_of_branches(
     work = task(tmp_path, cache)
     grown(work, make("constrained", t=t, beta=beta, constraint=constraint))
     assert spent(work.meter) == (trunk + (3 + extra) * (STEPS - trunk), 0, 0)
+
+
+@pytest.mark.parametrize("name", ["constrained", "distilled"])
+def test_passes_of_several_draws(name: str, tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache)
+    grown(work, make(name, t=0.2, draws=4))
+    assert work.meter.passes == 3 + (3 + 4) * 12
 
 
 def test_passes_of_subspace_training(tmp_path: Path, cache: Path) -> None:
