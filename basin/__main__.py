@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from basin.connectivity.paths import Point, barrier_matrix
 from basin.constructions import constructions
 from basin.data import datasets
 from basin.errors import UsageError
@@ -72,9 +73,18 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "machine": outcome.machine,
         "members": outcome.measured.members,
         "history": [asdict(progress) for progress in outcome.history],
+        "barriers": barriers(outcome.measured.paths, len(outcome.measured.members)),
         "paths": [asdict(point) for point in outcome.measured.paths],
         "hull": [asdict(point) for point in outcome.measured.hull],
     }
+
+
+def barriers(points: list[Point], members: int) -> dict[str, list[list[float]]]:
+    """The matrix of all pairs' barriers, in accuracy points, by split and BatchNorm policy."""
+    found: dict[str, list[Point]] = {}
+    for point in points:
+        found.setdefault(f"{point.split}_{point.policy}", []).append(point)
+    return {name: barrier_matrix(own, members).tolist() for name, own in found.items()}
 
 
 def _parser() -> argparse.ArgumentParser:

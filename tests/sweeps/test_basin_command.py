@@ -15,13 +15,18 @@ def test_a_trial_is_printed_as_json_and_named_like_the_sweeps(image_cache: Path,
     arguments = ["--construction", "distilled", "--set", "t=0.5", "--set", "seed=1", *TINY, "--cache", str(image_cache)]
     done = python("-m", "basin", *arguments)
     found = json.loads(works(done))
-    assert {"key", "trial", "scores", "cost", "machine", "members", "history", "paths"} <= found.keys()
+    assert {"key", "trial", "scores", "cost", "machine", "members", "history", "paths", "barriers"} <= found.keys()
     assert found["trial"]["construction"] == "distilled"
     assert (found["trial"]["t"], found["trial"]["seed"], found["trial"]["epochs"]) == (0.5, 1, 2)
     for split in ("val", "test"):
         assert 0 <= found["scores"][f"{split}_accuracy"] <= 100
         assert -100 <= found["scores"][f"{split}_q_bar_reset"] <= 100
     assert len(found["members"]) == 2
+    assert found["barriers"].keys() == {"val_reset", "val_interp", "test_reset", "test_interp"}
+    for name, ((own, one), (other, last)) in found["barriers"].items():
+        split, policy = name.split("_")
+        assert (own, one, last) == (0, other, 0)
+        assert other == found["scores"][f"{split}_barrier_{policy}"]
     assert found["cost"]["passes"] > 0
     assert found["cost"]["teacher_passes"] == 2 * 4
     trial = study(t="0.5").trial({"construction": "distilled", "seed": 1})
