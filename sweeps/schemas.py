@@ -215,6 +215,8 @@ def certificates() -> pa.Schema:
             column("after", pa.float64(), "Similarity to the reference with it."),
             column("restarts", pa.int64(), "Starts of the search."),
             column("spread", pa.float64(), "Best minus worst similarity over the restarts."),
+            column("barrier_before", pa.float64(), "Largest midpoint barrier to another member before.", POINTS),
+            column("barrier_after", pa.float64(), "Largest midpoint barrier to another member after.", POINTS),
         ]
     )
 

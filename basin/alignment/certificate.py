@@ -38,6 +38,10 @@ class Certificate:
     """Starts of the search."""
     spread: float
     """Best minus worst total similarity over the restarts."""
+    barrier_before: float | None = None
+    """Largest barrier to another member, at the paths' midpoints on validation; None where nobody measured it."""
+    barrier_after: float | None = None
+    """The same of the aligned members."""
 
 
 def certify(

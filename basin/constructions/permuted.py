@@ -1,16 +1,18 @@
 """The deep ensemble with its members' hidden units in a common order: the same predictions, nearer in weight space."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
 
 from basin import stack
-from basin.alignment.activation_matching import ActivationMatching
+from basin.alignment.activation_matching import IMAGES, ActivationMatching
 from basin.alignment.many import Alignment, Reference, align
 from basin.alignment.matching import Matcher
 from basin.alignment.weight_matching import WeightMatching
+from basin.connectivity.paths import barrier_matrix, grid, paths
+from basin.connectivity.probe import Probe
 from basin.constructions import constructions
 from basin.ensemble import Ensemble, all_pairs
 from basin.models.symmetry import symmetry_of
@@ -50,9 +52,14 @@ class Permuted:
         aligned = self.align(task, members)
         # The members as they were before stay as vertices, so that one plane can show both.
         vertices = stack.concatenate([aligned.members, members])
+        before, after = barriers(task, members), barriers(task, aligned.members)
+        certificates = tuple(
+            replace(proof, barrier_before=before[proof.member], barrier_after=after[proof.member])
+            for proof in aligned.certificates
+        )
         coords = torch.eye(self.members, 2 * self.members, dtype=torch.float64)
         anchors = (0, self.members + 1, 1)
-        yield Ensemble(vertices, coords, all_pairs(self.members), anchors, aligned.certificates)
+        yield Ensemble(vertices, coords, all_pairs(self.members), anchors, certificates)
 
     def align(self, task: Task, members: Stack) -> Alignment:
         """The members aligned, with their certificates."""
@@ -63,3 +70,13 @@ class Permuted:
             else ActivationMatching(network, symmetry, task.data)
         )
         return align(network, members, symmetry=symmetry, data=task.data, matcher=matcher, reference=self.reference)
+
+
+def barriers(task: Task, members: Stack) -> list[float]:
+    """Each member's largest barrier to another one, at the midpoints on validation images, in accuracy points.
+
+    BatchNorm statistics are re-estimated on as many training images as activations are matched on.
+    """
+    probe = Probe(task.network, members, task.data, {"val": task.data.val}, IMAGES)
+    matrix = barrier_matrix(paths(probe, alphas=grid(3)), stack.size(members))
+    return [float(row.max()) for row in matrix]

@@ -9,10 +9,13 @@ from aligned_trials import task
 from aligning import TINY_VIT
 
 from basin import stack
+from basin.alignment.many import Reference
 from basin.constructions.deep import Deep
 from basin.constructions.permuted import Permuted
 from basin.ensemble import Ensemble, all_pairs
 from basin.errors import UsageError
+from basin.evaluation import predict, reset
+from basin.metrics.prediction import member_accuracies
 from basin.stack import Params, Stack
 from basin.task import Task
 
@@ -77,6 +80,32 @@ def test_the_certificates_come_with_the_members(variant: dict[str, Any], tmp_pat
     assert all(certificate.error < 1e-9 * certificate.scale for certificate in aligned.certificates)
     restarts = construction.restarts if construction.matching == "weights" else 1
     assert all(certificate.restarts == restarts for certificate in aligned.certificates)
+
+
+@pytest.mark.parametrize("reference", ["first", "mean"])
+def test_certificates_say_what_became_of_the_barriers(reference: Reference, tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache, epochs=10, model="resnet8", width=0.5)
+    ensemble = grown(work, Permuted(members=3, reference=reference))
+    members, before = ensemble.members(), {name: tensor[3:] for name, tensor in ensemble.vertices.items()}
+
+    def largest(thetas: Stack, own: int) -> float:
+        """From midpoints that are mixed and evaluated one by one."""
+        labels, found = work.data.val.labels, []
+        for other in {0, 1, 2} - {own}:
+            ends = [stack.row(thetas, k) for k in (min(own, other), max(own, other))]
+            middle = {n: (t + ends[1][n]) / 2 if t.is_floating_point() else t for n, t in ends[0].items()}
+            three = stack.stack([*ends, reset(work.network, middle, work.data, None)])
+            first, last, mid = member_accuracies(
+                predict(work.network, three, work.data.val, work.data), labels
+            ).tolist()
+            found.append(max(0.0, (first + last) / 2 - mid))
+        return max(found)
+
+    assert [proof.member for proof in ensemble.certificates] == ([1, 2] if reference == "first" else [0, 1, 2])
+    for proof in ensemble.certificates:
+        assert proof.barrier_before == pytest.approx(largest(before, proof.member))
+        assert proof.barrier_after == pytest.approx(largest(members, proof.member))
+        assert proof.barrier_before > 0
 
 
 def test_the_members_come_nearer(tmp_path: Path, cache: Path) -> None:
