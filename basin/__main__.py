@@ -69,7 +69,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "key": outcome.trial.key,
         "trial": outcome.trial.flat(),
         "scores": outcome.measured.scores,
-        "cost": asdict(outcome.meter) | {"seconds": outcome.seconds},
+        "cost": outcome.cost,
         "machine": outcome.machine,
         "members": outcome.measured.members,
         "history": [asdict(progress) for progress in outcome.history],

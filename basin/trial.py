@@ -3,12 +3,12 @@
 import hashlib
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from basin import data as images
 from basin.constructions import Construction, constructions
-from basin.data import Arrays, Data, Dataset, Images, Split, datasets
+from basin.data import Arrays, Data, Dataset, Images, Split, datasets, steps_per_epoch
 from basin.ensemble import Ensemble
 from basin.errors import UsageError, one_of
 from basin.journal import Journal, Progress
@@ -124,6 +124,17 @@ class Outcome:
     seconds: float
     machine: dict[str, Value]
     ensemble: Ensemble
+    epoch: int
+    """Passes that are one epoch of one member."""
+    batch: int
+    """Images of a pass."""
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """What was spent: passes, also in epochs of one member and in images, teachers' apart; wall seconds."""
+        passes = self.meter.passes
+        more = {"member_epochs": passes / self.epoch, "image_passes": passes * self.batch, "seconds": self.seconds}
+        return asdict(self.meter) | more
 
 
 def open_data(trial: Trial, place: Place) -> Data:
@@ -185,4 +196,15 @@ def run(trial: Trial, place: Place) -> Iterator[Progress | Outcome]:
     if not journal.rows or journal.rows[-1].index != len(journal.passes):
         yield journal.add(task, ensemble, trial.evaluation)
     measured = measure(task, ensemble, trial.evaluation)
-    yield Outcome(trial, measured, journal.rows, task.meter, journal.seconds, place.describe(), ensemble)
+    count, size = len(task.data.train), trial.training.batch_size
+    yield Outcome(
+        trial=trial,
+        measured=measured,
+        history=journal.rows,
+        meter=task.meter,
+        seconds=journal.seconds,
+        machine=place.describe(),
+        ensemble=ensemble,
+        epoch=steps_per_epoch(count, size),
+        batch=min(count, size),
+    )

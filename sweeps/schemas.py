@@ -100,6 +100,8 @@ def trials() -> pa.Schema:
             *(field for split in SPLITS for field in _columns(split, _quality(split, final=True) | _connectivity())),
             *_columns("train", _connectivity()),
             column("passes", pa.int64(), "Passes of the task's own loss, a shared trunk once.", "batches"),
+            column("member_epochs", pa.float64(), "The same in epochs of one member.", "epochs"),
+            column("image_passes", pa.int64(), "The same in images, forward and backward.", "images"),
             column("teacher_passes", pa.int64(), "Passes that training the teachers took.", "batches"),
             column("teacher_forwards", pa.int64(), "Forward-only passes of teachers.", "batches"),
             column("seconds", pa.float64(), "Wall time of the trial over its launches, its stages not included.", "s"),

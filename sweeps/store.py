@@ -87,8 +87,7 @@ def tables_of(outcome: Outcome, **facts: Any) -> dict[str, list[Row]]:
         **_identity(outcome.trial),
         "status": "done",
         **outcome.measured.scores,
-        **asdict(outcome.meter),
-        "seconds": outcome.seconds,
+        **outcome.cost,
         **outcome.machine,
         **facts,
     }

@@ -27,7 +27,9 @@ def test_a_trial_is_printed_as_json_and_named_like_the_sweeps(image_cache: Path,
         split, policy = name.split("_")
         assert (own, one, last) == (0, other, 0)
         assert other == found["scores"][f"{split}_barrier_{policy}"]
-    assert found["cost"]["passes"] > 0
+    cost = found["cost"]
+    # 100 images in batches of 50, 2 epochs: a trunk of 2 steps, then 2 steps of two members and a mixed network.
+    assert (cost["passes"], cost["member_epochs"], cost["image_passes"]) == (8, 4.0, 400)
     assert found["cost"]["teacher_passes"] == 2 * 4
     trial = study(t="0.5").trial({"construction": "distilled", "seed": 1})
     assert found["trial"].keys() == trial.flat().keys()
