@@ -146,32 +146,26 @@ def rescore(
     metric: Annotated[str, typer.Option(help="A metric, or deep_ensemble_equivalent with --curve.")],
     split: Annotated[Split, typer.Option(help="Whose predictions.")] = Split.test,
     curve: Annotated[str | None, typer.Option(help="Sweep of deep ensembles of many sizes.")] = None,
-    resamples: Annotated[int, typer.Option(min=0, help="Bootstrap resamples over images; 0 gives no interval.")] = 0,
+    resamples: Annotated[int, typer.Option(min=0, help="Of images and seeds; 0 gives no interval.")] = 1000,
     storage: Storage = RESULTS,
 ) -> None:
     """Compute a metric from kept predictions, or what ensembles are worth, without running a network.
 
-    Example: python launch.py rescore quickstart --metric adaptive_ece --resamples 1000
+    Trials that differ in their seed only are one line: their mean, and a 95 % bootstrap interval.
+    Example: python launch.py rescore quickstart --metric adaptive_ece
     """
     from sweeps.rescore import equivalents
     from sweeps.rescore import rescore as compute
+    from sweeps.show import rescored, worths
     from sweeps.store import open_store
 
     store = open_store(storage, name)
-    table = Table("trial", "construction", "seed", metric, "95 % over images")
-    if metric == "deep_ensemble_equivalent":
-        if curve is None:
-            raise UsageError("--metric deep_ensemble_equivalent: expected --curve, a sweep of the study ensemble-size")
-        for row, equivalent in equivalents(store, open_store(storage, curve)):
-            table.add_row(row["key"][:8], row["construction"], str(row["seed"]), str(equivalent), "")
+    if metric != "deep_ensemble_equivalent":
+        out.print(rescored(metric, compute(store, metric, split=split.value, resamples=resamples)))
+    elif curve is None:
+        raise UsageError("--metric deep_ensemble_equivalent: expected --curve, a sweep of the study ensemble-size")
     else:
-        for found in compute(store, metric, split=split.value, resamples=resamples):
-            ends = found.interval
-            words = f"[{ends.low:.4f}, {ends.high:.4f}]" if ends else ""
-            table.add_row(
-                found.row["key"][:8], found.row["construction"], str(found.row["seed"]), f"{found.value:.4f}", words
-            )
-    out.print(table)
+        out.print(worths(equivalents(store, open_store(storage, curve))))
 
 
 @app.command()

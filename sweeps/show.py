@@ -1,4 +1,4 @@
-"""The best tradeoffs as a table for people, and as CSV."""
+"""The best tradeoffs as a table for people, and as CSV; numbers computed after the fact."""
 
 import csv
 import io
@@ -9,7 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from sweeps.best import Best, Run
+from sweeps.rescore import Rescored, Worth
+from sweeps.schemas import hyperparameters
 from sweeps.space import varying_names
+from sweeps.store import Row
 
 COLUMNS = ("accuracy", "member_mean_accuracy", "nll", "q_bar_reset")
 
@@ -93,3 +96,34 @@ def _short(text: str) -> str:
         return f"{float(text):.3g}"
     except ValueError:
         return text
+
+
+def rescored(metric: str, found: Sequence[Rescored]) -> Table:
+    """A line for each configuration: its mean over seeds and where 95 % of the resamples lie."""
+    lines = []
+    for one in found:
+        ends = f"[{one.interval.low:.4f}, {one.interval.high:.4f}]" if one.interval else ""
+        over = ("images, seeds" if len(one.rows) > 1 else "images") if one.interval else ""
+        lines.append((one.rows, [f"{one.value:.4f}", ends, over]))
+    return _configurations(lines, [metric, "95 %", "over"])
+
+
+def worths(found: Sequence[Worth]) -> Table:
+    """A line for each configuration: how many members of a deep ensemble it is worth."""
+    lines = []
+    for one in found:
+        ends = [f"[{one.ends[0]}, {one.ends[1]}]", "seeds"] if one.ends else ["", ""]
+        lines.append((one.rows, [str(one.equivalent), *ends]))
+    return _configurations(lines, ["deep_ensemble_equivalent", "95 %", "over"])
+
+
+def _configurations(lines: Sequence[tuple[Sequence[Row], Sequence[str]]], headings: Sequence[str]) -> Table:
+    """With a column for every hyperparameter in which configurations that have it differ."""
+    firsts = [rows[0] for rows, _ in lines]
+    names = [f.name for f in hyperparameters() if len({row.get(f.name) for row in firsts} - {None}) > 1]
+    table = Table("trial", "construction", *names, "seeds", *headings)
+    for rows, cells in lines:
+        values = [_short(str(value)) if (value := rows[0].get(name)) is not None else "" for name in names]
+        seeds = ", ".join(str(row["seed"]) for row in rows)
+        table.add_row(rows[0]["key"][:8], rows[0]["construction"], *values, seeds, *cells)
+    return table

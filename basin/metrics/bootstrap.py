@@ -37,7 +37,7 @@ def interval(
     never interpolated, so that infinite resamples give an infinite end. Raises UsageError as `replicates` does.
     """
     table = replicates(metric, runs, labels, resamples=resamples, seed=seed)
-    return _interval(table, seed)
+    return summary(table, seed)
 
 
 def difference(
@@ -58,7 +58,7 @@ def difference(
     if len(runs) != len(others):
         raise UsageError(f"paired runs: expected the same seeds on both sides, got {len(runs)} and {len(others)}")
     own, other = (replicates(metric, side, labels, resamples=resamples, seed=seed) for side in (runs, others))
-    return _interval(torch.where(own == other, 0.0, own - other), seed)
+    return summary(torch.where(own == other, 0.0, own - other), seed)
 
 
 def replicates(
@@ -98,8 +98,11 @@ def _draws(images: int, resamples: int, seed: int) -> Iterator[Int[Tensor, "chun
         yield torch.randint(images, (min(CHUNK, resamples - begin), images), generator=draw)
 
 
-def _interval(table: Float[Tensor, "rows runs"], seed: int) -> Interval:
-    """Row 0 holds the runs' values, every other row those of a resample of the images."""
+def summary(table: Float[Tensor, "rows runs"], seed: int = 0) -> Interval:
+    """The mean over runs of row 0, with the interval of the means over resampled runs of every other row.
+
+    The rows are those of `replicates`: values on a resample of the images; copies of row 0 leave the runs alone.
+    """
     resamples, runs = len(table) - 1, table.shape[1]
     chosen = torch.randint(runs, (resamples, runs), generator=generator("bootstrap runs", seed, runs, resamples))
     ordered = table[1:].gather(1, chosen).mean(dim=1).sort().values.tolist()
