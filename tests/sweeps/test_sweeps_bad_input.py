@@ -128,6 +128,14 @@ def test_other_settings_under_the_same_name(refused: Refused, finished: Store, i
     assert after == before
 
 
+def test_numbers_that_cannot_be_computed_later(refused: Refused, finished: Store) -> None:
+    where = ["--storage", str(finished.folder.parent)]
+    line = refused("rescore", "quickstart", "--metric", "nll", *where)
+    assert "sweep 'quickstart' keeps no predictions: run it under another --name" in line
+    line = refused("rescore", "quickstart", "--metric", "deep_ensemble_equivalent", *where)
+    assert "--metric deep_ensemble_equivalent: expected --curve, a sweep of the study ensemble-size" in line
+
+
 def test_a_second_launcher(refused: Refused, finished: Store, image_cache: Path) -> None:
     with (finished.folder / ".lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
