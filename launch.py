@@ -125,13 +125,13 @@ def best(
 
     Example: python launch.py best quickstart --split test --format json
     """
-    from sweeps.best import as_json, finished
-    from sweeps.best import best as choose
+    from sweeps.best import as_json, ask
+    from sweeps.reading import open_reader
     from sweeps.show import as_csv, print_best
-    from sweeps.tracking import Tracker, default_uri
+    from sweeps.tracking import default_uri
 
-    tracker = Tracker.existing(tracking_uri or default_uri(storage), name)
-    answer = choose(finished(tracker), x=x.removeprefix("val_"), y=y.removeprefix("val_"))
+    reader = open_reader(tracking_uri or default_uri(storage), name)
+    answer = ask(reader, x=x.removeprefix("val_"), y=y.removeprefix("val_"))
     if output is Format.json:
         print(json.dumps(as_json(answer), indent=1))
     elif output is Format.csv:
@@ -180,11 +180,11 @@ def ui(
 
     Example: python launch.py ui quickstart --start
     """
-    from sweeps.tracking import Tracker, default_uri
+    from sweeps.reading import open_reader
+    from sweeps.tracking import default_uri
 
     uri = tracking_uri or default_uri(storage)
-    tracker = Tracker.existing(uri, name)
-    page = f"/#/experiments/{tracker.experiment}"
+    page = f"/#/experiments/{open_reader(uri, name).experiment}"
     if uri.startswith("http"):
         out.print(uri.rstrip("/") + page)
         return

@@ -1,27 +1,16 @@
-"""The best tradeoffs of a sweep, asked of MLflow alone."""
+"""The best tradeoffs of a sweep, chosen on validation, asked of MLflow alone."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from basin.errors import UsageError, one_of
+from sweeps.reading import Reader, Run
 from sweeps.schemas import trials
-from sweeps.tracking import Tracker
 
 FLOORS = (-1.0, -2.0, -5.0)
 """Accuracy points of q_bar for which the best trial is shown."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One finished trial as MLflow knows it."""
-
-    key: str
-    role: str
-    construction: str
-    params: dict[str, str]
-    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -41,16 +30,26 @@ class Best:
     """Construction → least q_bar on validation → its best trial by y on validation."""
 
 
-def finished(tracker: Tracker) -> list[Run]:
-    """Every finished run of a sweep."""
-    runs = [
-        Run(r.data.tags["key"], r.data.tags["role"], r.data.params["construction"], r.data.params, r.data.metrics)
-        for r in tracker.runs()
-        if r.info.status == "FINISHED" and "key" in r.data.tags
-    ]
+def ask(reader: Reader, *, x: str, y: str) -> Best:
+    """The answer for a sweep: every trial's choosing numbers are read, and the rest of the trials that are shown."""
+    wanted = {f"val_{x}", f"val_{y}", "val_q_bar_reset"}
+    runs = reader.finished(metrics=wanted)
     if not runs:
         raise UsageError("MLflow has no finished trial of this sweep: run `launch.py sweep` first")
-    return runs
+    if not any(wanted <= run.metrics.keys() for run in runs):
+        runs = reader.finished()  # what is said of absent metrics names those there are
+    chosen = best(runs, x=x, y=y)
+    floors = [run for row in chosen.floors.values() for run in row.values() if run]
+    shown = {run.key for run in (*chosen.front, *chosen.reference, *floors)}
+    whole = {run.key: run for run in reader.finished(keys=shown)}
+    return replace(
+        chosen,
+        front=[whole[run.key] for run in chosen.front],
+        reference=[whole[run.key] for run in chosen.reference],
+        floors={
+            name: {floor: run and whole[run.key] for floor, run in row.items()} for name, row in chosen.floors.items()
+        },
+    )
 
 
 def best(runs: Sequence[Run], *, x: str = "q_bar_reset", y: str = "accuracy") -> Best:
@@ -63,14 +62,14 @@ def best(runs: Sequence[Run], *, x: str = "q_bar_reset", y: str = "accuracy") ->
         there = {name.removeprefix("val_") for run in runs for name in run.metrics if name.startswith("val_")}
         raise UsageError(f"no searched trial has {x} and {y}: expected two of {', '.join(sorted(there))}")
     points = {run.key: (signs[0] * run.metrics[f"val_{x}"], signs[1] * run.metrics[f"val_{y}"]) for run in searched}
-    front_keys = front(points)
+    front_keys, by_key = front(points), {run.key: run for run in searched}
     corner = (-10.0, 0.0)
     if (x, y) != ("q_bar_reset", "accuracy") and points:
         corner = (min(p[0] for p in points.values()), min(p[1] for p in points.values()))
     return Best(
         x,
         y,
-        [run for key in front_keys for run in searched if run.key == key],
+        [by_key[key] for key in front_keys],
         [run for run in runs if run.role == "reference"],
         hypervolume([points[key] for key in front_keys], corner),
         (signs[0] * corner[0], signs[1] * corner[1]),

@@ -81,6 +81,7 @@ def _text(*names: str) -> list[pa.Field]:
 KEY = column("key", pa.string(), "The trial's name: a hash of its contents.")
 
 
+@cache
 def trials() -> pa.Schema:
     """One row a trial."""
     own = {"dataset", "model", "construction", "seed", "data_hash", "ood_hash"}
@@ -126,6 +127,7 @@ def members() -> pa.Schema:
     return pa.schema([KEY, column("member", pa.int64(), "Which member, from 0."), *scores])
 
 
+@cache
 def history() -> pa.Schema:
     """One row a score of a growing ensemble."""
     return pa.schema(

@@ -8,7 +8,8 @@ from statistics import mean
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.best import Best, Run
+from sweeps.best import Best
+from sweeps.reading import Run
 from sweeps.rescore import Rescored, Worth
 from sweeps.schemas import hyperparameters
 from sweeps.space import varying_names

@@ -16,6 +16,7 @@ from basin.errors import UsageError
 from basin.files import replace_atomically
 from basin.measure import Predictions
 from basin.trial import Outcome, Trial
+from sweeps import compact
 from sweeps.schemas import ALWAYS, SCHEMAS
 
 Row = dict[str, Any]
@@ -49,8 +50,9 @@ class Store:
         return dict(rows[0])
 
     def rows(self) -> list[Row]:
-        """Every finished trial's row."""
-        return [row for key in self.keys() if (row := self.row(key))]
+        """Every finished trial's row, by key; torn ones are passed over."""
+        rows: list[Row] = compact.read(self.folder).to_pylist()
+        return rows
 
     def table(self, table: str, key: str) -> pa.Table:
         """A trial's part of a table."""
@@ -64,7 +66,9 @@ class Store:
                 continue
             table = pa.Table.from_pylist(rows, schema())
             buffer = io.BytesIO()
-            pyarrow.parquet.write_table(table, buffer, compression="zstd")
+            # A codec costs more for each of two hundred columns than it saves of one row.
+            codec = "zstd" if table.num_rows > 1 else "none"
+            pyarrow.parquet.write_table(table, buffer, compression=codec)
             _write(self.path(name, key), buffer.getvalue())
 
     def write_weights(self, key: str, outcome: Outcome) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from basin.errors import UsageError
+from sweeps.database import TAGS, Database, is_database, unreachable
 from sweeps.schemas import SCHEMAS, hyperparameters, is_score
 from sweeps.store import Row, Store
 
@@ -45,11 +46,14 @@ def connect(uri: str) -> "MlflowClient":
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     except Exception as error:  # MLflow, requests and SQLAlchemy raise kinds of their own
-        raise UsageError(
-            f"--tracking-uri {uri}: expected an MLflow tracking store that answers, got {_first_line(error)}; "
-            "start the server, or leave the option out for SQLite in the storage folder"
-        ) from error
+        raise unreachable(uri, error) from error
     return client
+
+
+def no_sweep(name: str, uri: str, there: Iterable[str]) -> UsageError:
+    """The error for a sweep that a tracking store does not have."""
+    names = ", ".join(sorted(other for other in there if other != "Default"))
+    return UsageError(f"no sweep {name!r} in {uri}: expected one of {names or '(none yet)'}")
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,10 @@ class Tracker:
     @classmethod
     def existing(cls, uri: str, name: str) -> "Tracker":
         """The experiment of a sweep; raises UsageError naming those there are."""
-        if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-            raise UsageError(f"no MLflow store at {uri}: run `launch.py sweep` first, or give --storage")
         client = connect(uri)
         found = client.get_experiment_by_name(name)
         if found is None:
-            there = sorted(e.name for e in client.search_experiments() if e.name != "Default")
-            raise UsageError(f"no sweep {name!r} in {uri}: expected one of {', '.join(there) or '(none yet)'}")
+            raise no_sweep(name, uri, [experiment.name for experiment in client.search_experiments()])
         return cls(client, found.experiment_id)
 
     def runs(self) -> Iterator[Any]:
@@ -97,14 +98,24 @@ class Tracker:
 
     def sync(self, store: Store, keys: Iterable[str] | None = None) -> int:
         """Log the finished trials that MLflow does not have yet; return how many."""
-        known = {run.data.tags.get("key"): run.info for run in self.runs()}
-        count = 0
+        known, count = self._known(), 0
         for key in store.keys() if keys is None else keys:
-            info, row = known.get(key), store.row(key)
-            if row and (info is None or info.status not in ("FINISHED", "FAILED")):
-                self._log(store, row, info.run_id if info else None)
+            run, status = known.get(key, (None, None))
+            if status not in ("FINISHED", "FAILED") and (row := store.row(key)):
+                self._log(store, row, run)
                 count += 1
         return count
+
+    def _known(self) -> dict[str, tuple[str, str]]:
+        """Key → id and status of its run."""
+        uri = self.client.tracking_uri
+        if not is_database(uri):
+            named = [run for run in self.runs() if "key" in run.data.tags]
+            return {run.data.tags["key"]: (run.info.run_id, run.info.status) for run in named}
+        database = Database(uri)
+        tags = database.values(TAGS, self.experiment, ("key",))
+        states = database.states(self.experiment)
+        return {tags[run]["key"]: (run, status) for run, status in states.items() if run in tags}
 
     def _log(self, store: Store, row: Row, run_id: str | None) -> None:
         from mlflow.entities import Metric, Param, RunTag
@@ -152,7 +163,3 @@ def _param_names(row: Row) -> list[str]:
 def _tag_names(row: Row) -> list[str]:
     logged = {*final_metrics(row), *_param_names(row)}
     return [name for name, value in row.items() if value is not None and name not in logged]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

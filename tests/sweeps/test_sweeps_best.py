@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from basin.errors import UsageError
-from sweeps.best import FLOORS, Run, best, front, hypervolume
+from sweeps.best import FLOORS, best, front, hypervolume
+from sweeps.reading import Run
 from sweeps.show import as_csv
 
 SMALL = st.integers(-3, 3).map(float)

@@ -11,7 +11,8 @@ import pytest
 from tiny_sweep import ROOT, environment, launch, mlflow_runs, results, says, snapshot, sweep_arguments, works
 
 from basin.errors import UsageError
-from sweeps.best import finished as finished_runs
+from sweeps.best import ask
+from sweeps.reading import open_reader
 from sweeps.store import Store
 from sweeps.tracking import Tracker, default_uri
 
@@ -111,7 +112,7 @@ def test_a_sweep_in_which_everything_diverges_says_so(tmp_path: Path, image_cach
     assert sorted(run.data.tags["key"] for run in tracker.runs()) == store.keys()
     assert {(run.info.status, run.data.params["lr"]) for run in tracker.runs()} == {("FAILED", "1e+30")}
     with pytest.raises(UsageError, match="no finished trial"):
-        finished_runs(tracker)
+        ask(open_reader(default_uri(tmp_path), "quickstart"), x="q_bar_reset", y="accuracy")
     before = snapshot(store.folder / "tables")
     assert says(launch(*arguments)) == line
     assert snapshot(store.folder / "tables") == before

@@ -1,0 +1,121 @@
+"""What SQL says of a tracking store is what MLflow's client says of it."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from basin.errors import UsageError
+from sweeps.best import ask
+from sweeps.database import is_database
+from sweeps.reading import ClientReader, Reader, Run, open_reader
+from sweeps.store import Store
+from sweeps.tracking import Tracker, connect, default_uri
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A store with runs of every state, written by MLflow's client."""
+    uri = default_uri(tmp_path_factory.mktemp("tracking"))
+    client = connect(uri)
+    experiments = {name: client.create_experiment(name) for name in ("demo", "other")}
+
+    def run(key: str | None, start: int, *, status: str = "FINISHED", experiment: str = "demo", x: float = 1) -> str:
+        tags = {"role": "search"} | ({"key": key} if key else {})
+        made: str = client.create_run(experiments[experiment], start_time=start, tags=tags).info.run_id
+        client.log_param(made, "construction", "deep")
+        client.log_param(made, "t", start / 10)
+        for step in range(3):
+            client.log_metric(made, "val_accuracy", x + step, step=step)
+        client.log_metric(made, "val_q_bar_reset", -x)
+        client.log_metric(made, "test_nll", math.nan)
+        client.set_terminated(made, status)
+        return made
+
+    run("b", 3, x=2.5)
+    run("a", 2)
+    run("c", 1, status="FAILED")
+    run("d", 4, status="RUNNING")
+    run(None, 5)
+    run("e", 6, experiment="other")
+    client.delete_run(run("f", 7))
+    return uri
+
+
+def both(uri: str, name: str) -> list[Reader]:
+    return [open_reader(uri, name), ClientReader(Tracker.existing(uri, name))]
+
+
+def plain(runs: list[Run]) -> list[str]:
+    """Runs as texts, for NaN is not equal to itself."""
+    return [repr(replace(run, params=sorted_(run.params), metrics=sorted_(run.metrics))) for run in runs]
+
+
+def sorted_(values: dict[str, Any]) -> dict[str, Any]:
+    return dict(sorted(values.items()))
+
+
+def test_whole_runs_are_the_same(uri: str) -> None:
+    sql, client = (reader.finished() for reader in both(uri, "demo"))
+    assert [run.key for run in sql] == ["a", "b"]
+    assert sql[1].metrics["val_accuracy"] == 4.5
+    assert math.isnan(sql[0].metrics["test_nll"])
+    assert plain(sql) == plain(client)
+
+
+def test_only_what_is_asked_for(uri: str) -> None:
+    sql, client = both(uri, "demo")
+    assert [run.key for run in sql.finished(keys={"b", "c", "nope"})] == ["b"]
+    assert plain(sql.finished(keys={"b", "c"})) == plain(client.finished(keys={"b", "c"}))
+    narrow = sql.finished(metrics={"val_accuracy"})
+    assert [run.metrics for run in narrow] == [{"val_accuracy": 3.0}, {"val_accuracy": 4.5}]
+    assert [run.construction for run in narrow] == ["deep", "deep"]
+
+
+def test_a_finished_sweep_reads_the_same(finished: Store) -> None:
+    uri = default_uri(finished.folder.parent)
+    sql, client = both(uri, finished.name)
+    assert sql.experiment == client.experiment
+    mine, theirs = sql.finished(), client.finished()
+    assert len(mine) == len(finished.keys())
+    assert mine == theirs
+    for x, y in (("q_bar_reset", "accuracy"), ("diversity", "nll")):
+        if f"val_{x}" in mine[0].metrics:
+            assert ask(sql, x=x, y=y) == ask(client, x=x, y=y)
+    assert ask(sql, x="q_bar_reset", y="accuracy").front[0].params["t"]
+
+
+def test_metrics_that_nobody_has_are_named_with_those_there_are(uri: str) -> None:
+    for reader in both(uri, "demo"):
+        with pytest.raises(UsageError, match=r"no searched trial has nll and accuracy: expected two of accuracy"):
+            ask(reader, x="nll", y="accuracy")
+
+
+def test_a_sweep_without_finished_trials(uri: str, tmp_path: Path) -> None:
+    for reader in both(uri, "Default"):
+        with pytest.raises(UsageError, match="MLflow has no finished trial of this sweep"):
+            ask(reader, x="q_bar_reset", y="accuracy")
+
+
+def test_what_cannot_be_read(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no sweep 'nope' in sqlite:.*: expected one of demo, other"):
+        open_reader(uri, "nope")
+    with pytest.raises(UsageError, match=r"no sweep 'nope' in sqlite:.*: expected one of demo, other"):
+        Tracker.existing(uri, "nope")
+    with pytest.raises(UsageError, match="no MLflow store at sqlite:"):
+        open_reader(f"sqlite:///{tmp_path / 'absent.db'}", "demo")
+    (tmp_path / "empty.db").touch()
+    answers = "expected an MLflow tracking store that answers, got "
+    for bad in (f"sqlite:///{tmp_path / 'empty.db'}", "postgresql://127.0.0.1:9/mlflow", "mysql+nodriver://x/y"):
+        with pytest.raises(UsageError, match=answers):
+            open_reader(bad, "demo")
+    assert (tmp_path / "empty.db").stat().st_size == 0
+
+
+def test_which_stores_are_databases() -> None:
+    found = {uri: is_database(uri) for uri in ("sqlite:///a", "postgresql+psycopg://h/d", "http://h", "databricks")}
+    assert found == {"sqlite:///a": True, "postgresql+psycopg://h/d": True, "http://h": False, "databricks": False}
