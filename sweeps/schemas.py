@@ -1,5 +1,6 @@
 """Typed Arrow schemas, derived from where each quantity is defined; units and meanings are field metadata."""
 
+from collections.abc import Callable
 from functools import cache
 
 import pyarrow as pa
@@ -239,7 +240,7 @@ def predictions() -> pa.Schema:
     )
 
 
-SCHEMAS = {
+SCHEMAS: dict[str, Callable[[], pa.Schema]] = {
     "members": members,
     "history": history,
     "paths": paths,

@@ -1,0 +1,105 @@
+"""A finished sweep of any size, made up: rows and MLflow runs of the real schemas, without training anything."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from sqlite3 import connect
+from typing import Any
+
+import pyarrow as pa
+
+from basin.data import datasets
+from basin.place import default_cache
+from sweeps.schemas import SCHEMAS, is_score
+from sweeps.store import Row, Store
+from sweeps.studies import build
+from sweeps.tracking import Tracker, default_uri
+
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+STEPS = 4
+"""Scores of a growing ensemble, as the quickstart has."""
+
+
+def fill(storage: Path, name: str, count: int) -> Store:
+    """A sweep of `count` trials in tables and in the embedded tracking store: three references, the rest searched."""
+    store = Store(storage / name)
+    rows = list(_rows(name, count))
+    for row in rows:
+        store.write(row["key"], {"trials": [row]} if row is not rows[0] else _tables(row))
+    tracker = Tracker.open(default_uri(storage), store)
+    tracker.sync(store, [rows[0]["key"]])
+    _copy_run(storage / "mlflow.db", rows)
+    return store
+
+
+def _rows(name: str, count: int) -> Iterator[Row]:
+    study, draw = build("quickstart", None), Random(0)
+    data_hash = datasets.make("digits").decode(None, default_cache()).hash
+    numbers = [field.name for field in SCHEMAS["trials"]() if is_score(field.name) and field.type == pa.float64()]
+    for number in range(count):
+        reference = number < 3
+        changes = {"construction": "deep"} if reference else _point(draw)
+        trial = study.trial({**changes, "seed": number if reference else 0})
+        scores = {column: draw.uniform(-20, 0) if "_q_" in column else draw.uniform(0, 100) for column in numbers}
+        yield {
+            "key": trial.key,
+            **trial.flat(),
+            "data_hash": data_hash,
+            "sweep": name,
+            "role": "reference" if reference else "search",
+            "status": "done",
+            **scores,
+            "passes": draw.randrange(1000),
+            "seconds": draw.uniform(10, 100),
+            "finished_at": BEGAN + timedelta(minutes=number),
+            "commit": "0" * 40,
+            "host": "made-up",
+        }
+
+
+def _point(draw: Random) -> dict[str, Any]:
+    construction = draw.choice(("constrained", "distilled"))
+    return {"construction": construction, "beta": 10 ** draw.uniform(-3, 1), "t": draw.random()}
+
+
+def _tables(row: Row) -> dict[str, list[Row]]:
+    names = [name for name in SCHEMAS["history"]().names if name in row and name.startswith("val_")]
+    history = [
+        {"key": row["key"], "step": step, "passes": step, "seconds": float(step), **{name: row[name] for name in names}}
+        for step in range(1, STEPS + 1)
+    ]
+    return {"trials": [row], "history": history}
+
+
+def _copy_run(database: Path, rows: list[Row]) -> None:
+    """MLflow's rows of the one run it has, written again for every other trial with that trial's values."""
+    with closing(connect(database)) as connection, connection:
+        known = {table: _select(connection, table) for table in ("runs", "tags", "params", "latest_metrics", "metrics")}
+        for table, (columns, lines) in known.items():
+            made = (
+                tuple(_changed(table, dict(zip(columns, line, strict=True)), row).values())
+                for row in rows[1:]
+                for line in lines
+            )
+            marks = ", ".join("?" * len(columns))
+            connection.executemany(f"insert into {table} ({', '.join(columns)}) values ({marks})", made)
+
+
+def _select(connection: Any, table: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    cursor = connection.execute(f"select * from {table}")
+    return [column[0] for column in cursor.description], cursor.fetchall()
+
+
+def _changed(table: str, line: dict[str, Any], row: Row) -> dict[str, Any]:
+    """A line of an MLflow table as it is for another trial."""
+    line["run_uuid"] = row["key"] * 2
+    if table == "runs":
+        ended = int(row["finished_at"].timestamp() * 1000)
+        line |= {"name": row["key"], "start_time": ended - int(1000 * row["seconds"]), "end_time": ended}
+    elif (value := row.get(line["key"])) is not None:
+        line["value"] = value if "metrics" in table else str(value)
+    elif line["key"] == "mlflow.runName":
+        line["value"] = row["key"]
+    return line

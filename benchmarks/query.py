@@ -1,0 +1,145 @@
+"""Reading 10,000 finished trials: `launch.py best` from MLflow's SQLite, rows and figures' tables from Parquet."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from sqlite3 import connect
+from typing import Annotated
+
+from basin.spec import Bounds, check
+from benchmarks.filling import fill
+from benchmarks.machine import describe
+from benchmarks.options import Options
+from benchmarks.report import Report, Table, compare
+from benchmarks.timing import Contestant, interleaved
+from sweeps import compact
+from sweeps.best import ask
+from sweeps.reading import ClientReader, open_reader
+from sweeps.store import Store
+from sweeps.tracking import Tracker, default_uri
+
+NAME = "made-up"
+PART = 10
+"""Reading file by file is timed on every tenth trial: it is linear, and slow."""
+BY_HAND = """
+select role.value, construction.value, x.value, y.value, tag.value
+from runs
+join tags tag on tag.run_uuid = runs.run_uuid and tag.key = 'key'
+join tags role on role.run_uuid = runs.run_uuid and role.key = 'role'
+join params construction on construction.run_uuid = runs.run_uuid and construction.key = 'construction'
+join latest_metrics x on x.run_uuid = runs.run_uuid and x.key = 'val_q_bar_reset'
+join latest_metrics y on y.run_uuid = runs.run_uuid and y.key = 'val_accuracy'
+where runs.experiment_id = ? and runs.status = 'FINISHED' and runs.lifecycle_stage = 'active'
+"""
+"""What one would write by hand to choose the best trials."""
+MLFLOW = "import mlflow, sys; mlflow.search_runs(sys.argv[1:], max_results=100_000)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How much is read."""
+
+    trials: Annotated[int, Bounds(10)] = 10_000
+    """Trials of the sweep."""
+    folder: str | None = None
+    """Where the sweep is made, and found again the next time (none: somewhere temporary)."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def run(options: Options) -> Report:
+    """Fill a store, then read it in every way."""
+    settings = options.settle(Settings())
+    warnings.simplefilter("ignore")  # MLflow's, of its own dependencies
+    with tempfile.TemporaryDirectory() as temporary:
+        storage = Path(settings.folder or temporary).resolve()
+        store = Store(storage / NAME)
+        if len(store.keys()) != settings.trials:
+            fill(storage, NAME, settings.trials)
+        _agree(storage)
+        store.rows()
+        tables = (_best(options, storage), _rows(options, store), _commands(options, storage))
+        size = (storage / "mlflow.db").stat().st_size + sum(path.stat().st_size for path in store.folder.rglob("*.*"))
+    return Report("query", describe(options.device), tables, {"trials": settings.trials, "bytes on disk": size})
+
+
+def _agree(storage: Path) -> None:
+    """Raise AssertionError unless every way gives the same answer: what is compared must be the same work."""
+    uri, store = default_uri(storage), Store(storage / NAME)
+    mine = ask(open_reader(uri, NAME), x="q_bar_reset", y="accuracy")
+    theirs = ask(ClientReader(Tracker.existing(uri, NAME)), x="q_bar_reset", y="accuracy")
+    assert mine == theirs, "SQL and MLflow's client disagree"
+    some = store.keys()[::PART]
+    rows = {row["key"]: row for row in store.rows()}
+    assert all(store.row(key) == rows[key] for key in some), "the compact file and the trials' own files disagree"
+
+
+def _best(options: Options, storage: Path) -> Table:
+    import mlflow
+
+    uri = default_uri(storage)
+    experiment = open_reader(uri, NAME).experiment
+    mlflow.set_tracking_uri(uri)
+
+    def direct() -> float:
+        with closing(connect(storage / "mlflow.db")) as connection:
+            return len(connection.execute(BY_HAND, (int(experiment),)).fetchall())
+
+    def ours() -> float:
+        ask(open_reader(uri, NAME), x="q_bar_reset", y="accuracy")
+        return len(Store(storage / NAME).keys())
+
+    contestants: Mapping[str, Contestant] = {
+        "mlflow.search_runs": lambda: len(mlflow.search_runs([experiment], max_results=100_000)),
+        "direct SQL": direct,
+        "best": ours,
+    }
+    return _compare(options, "best: choose and show", contestants, "mlflow.search_runs")
+
+
+def _rows(options: Options, store: Store) -> Table:
+    import duckdb
+
+    some = store.keys()[::PART]
+    files = [str(store.path("trials", key)) for key in some]
+
+    def direct() -> float:
+        with duckdb.connect() as connection:
+            return len(connection.execute("select * from read_parquet(?)", [files]).fetchall())
+
+    contestants: Mapping[str, Contestant] = {
+        "file by file": lambda: len([store.row(key) for key in some]),
+        "direct SQL (DuckDB)": direct,
+        "Arrow table": lambda: compact.read(store.folder).num_rows,
+        "rows": lambda: len(store.rows()),
+    }
+    return _compare(options, "rows of the trials' table", contestants, "direct SQL (DuckDB)")
+
+
+def _commands(options: Options, storage: Path) -> Table:
+    uri, root = default_uri(storage), Path(__file__).resolve().parents[1]
+    trials, experiment = len(Store(storage / NAME).keys()), open_reader(uri, NAME).experiment
+
+    def command(*words: str) -> float:
+        environment = os.environ | {"MLFLOW_TRACKING_URI": uri}
+        subprocess.run([sys.executable, *words], cwd=root, env=environment, capture_output=True, check=True)
+        return trials
+
+    contestants: Mapping[str, Contestant] = {
+        "python -c mlflow.search_runs": partial(command, "-c", MLFLOW, experiment),
+        "launch.py best": partial(command, "launch.py", "best", NAME, "--storage", str(storage)),
+        "launch.py best --help": partial(command, "launch.py", "best", "--help"),
+    }
+    return _compare(options, "whole commands, imports included", contestants, "python -c mlflow.search_runs")
+
+
+def _compare(options: Options, title: str, contestants: Mapping[str, Contestant], reference: str) -> Table:
+    return compare(title, interleaved(contestants, repeats=options.repeats), unit="trials", reference=reference)
