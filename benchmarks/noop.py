@@ -1,0 +1,36 @@
+"""A construction that trains nothing: what is left of a trial is what the machinery around it costs."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from basin.constructions import constructions
+from basin.ensemble import Ensemble
+from basin.spec import Bounds, Search, check
+from basin.task import Task
+
+
+@constructions.register("noop")
+@dataclass(frozen=True, kw_only=True)
+class Noop:
+    """Networks as they were initialised."""
+
+    members: Annotated[int, Bounds(1)] = 2
+    """Networks in the ensemble, K."""
+    number: Annotated[float, Bounds(0, 1), Search(0, 1)] = 0.0
+    """Tells one trial from another; nothing depends on it."""
+    pause: Annotated[float, Bounds(0)] = 0.0
+    """Seconds that growing takes, asleep."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def needs(self, steps: int) -> dict[int, int]:
+        """Nothing."""
+        return {}
+
+    def grow(self, task: Task) -> Iterator[Ensemble]:
+        """One ensemble."""
+        time.sleep(self.pause)
+        yield Ensemble.of_members(task.fresh(self.members).thetas)
