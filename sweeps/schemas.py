@@ -1,6 +1,5 @@
 """Typed Arrow schemas, derived from where each quantity is defined; units and meanings are field metadata."""
 
-from collections.abc import Callable
 from functools import cache
 
 import pyarrow as pa
@@ -82,7 +81,6 @@ def _text(*names: str) -> list[pa.Field]:
 KEY = column("key", pa.string(), "The trial's name: a hash of its contents.")
 
 
-@cache
 def trials() -> pa.Schema:
     """One row a trial."""
     own = {"dataset", "model", "construction", "seed", "data_hash", "ood_hash"}
@@ -128,7 +126,6 @@ def members() -> pa.Schema:
     return pa.schema([KEY, column("member", pa.int64(), "Which member, from 0."), *scores])
 
 
-@cache
 def history() -> pa.Schema:
     """One row a score of a growing ensemble."""
     return pa.schema(
@@ -240,7 +237,7 @@ def predictions() -> pa.Schema:
     )
 
 
-SCHEMAS: dict[str, Callable[[], pa.Schema]] = {
+SCHEMAS = {
     "members": members,
     "history": history,
     "paths": paths,

@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,11 @@ class Store:
 
     def write(self, key: str, tables: Mapping[str, list[Row]]) -> None:
         """All tables of a trial; the row that says it is done comes last."""
-        for name, schema in SCHEMAS.items():
+        for name in SCHEMAS:
             rows = tables.get(name, [])
             if not rows and name not in ALWAYS:
                 continue
-            table = pa.Table.from_pylist(rows, schema())
+            table = pa.Table.from_pylist(rows, _schema(name))
             buffer = io.BytesIO()
             # A codec costs more for each of two hundred columns than it saves of one row.
             codec = "zstd" if table.num_rows > 1 else "none"
@@ -75,6 +76,11 @@ class Store:
         """The vertices of the ensemble, each tensor with a leading member axis."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in outcome.ensemble.vertices.items()}
         _write(self.folder / "weights" / f"{key}.safetensors", save(tensors, {"key": key}))
+
+
+@cache
+def _schema(table: str) -> pa.Schema:
+    return SCHEMAS[table]()
 
 
 def _write(path: Path, content: bytes) -> None:
