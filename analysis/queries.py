@@ -1,23 +1,30 @@
 """Selects trials: configurations over seeds, and the best of each construction."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 
 from analysis.errors import Missing
 from analysis.results import POLICIES, REQUIRED, Row, Setting, Tables, metadata, read
+from analysis.statistics import Estimate, mean_interval
 
 __all__ = ["POLICIES", "Configuration", "Row", "Setting", "Tables", "best_by_construction"]
-__all__ += ["configurations", "connected", "hyperparameters", "read"]
+__all__ += ["configurations", "connected", "estimate", "families", "grid", "hyperparameters", "read"]
+__all__ += ["recipe", "reference", "shared_names"]
 
 _COST = ("passes", "teacher_passes", "teacher_forwards", "images", "seconds")
 _PROVENANCE = ("sweep", "status", "commit", "dirty", "device", "device_name", "host", "threads")
 _SUFFIXES = ("_version", "_hash", "_at", "_key")
 NOT_HYPERPARAMETERS = frozenset((*REQUIRED, *_COST, *_PROVENANCE))
 """Identity, cost and provenance, for files whose columns do not say their `kind` in the metadata."""
+_MEASURING = ("alphas", "policies", "bn_images", "hull_points", "train_images", "plane_points", "ood", "predictions")
+EVALUATION = frozenset((*_MEASURING, "progress_every"))
+"""Hyperparameters that say how an ensemble is measured, not what it is."""
 CONNECTED_BELOW = 2.0
 """Accuracy points: Frankle et al. (2020), section 3: two networks are connected if the barrier is below 2 %."""
 
@@ -55,6 +62,7 @@ def _is_hyperparameter(schema: pa.Schema, name: str) -> bool:
     return not (scored or name in NOT_HYPERPARAMETERS or name.endswith(_SUFFIXES))
 
 
+@lru_cache(maxsize=4)
 def configurations(tables: Tables) -> list[Configuration]:
     """Finished trials grouped by (dataset, model, construction, all hyperparameters but the seed)."""
     names = hyperparameters(tables.trials.schema)
@@ -72,16 +80,60 @@ def configurations(tables: Tables) -> list[Configuration]:
 
 
 def best_by_construction(tables: Tables) -> dict[Setting, dict[str, Configuration]]:
-    """Per (dataset, model) and construction: the configuration with most seeds, ties by mean validation accuracy."""
+    """Per (dataset, model) and construction: the configuration with most seeds, ties by mean validation accuracy.
 
-    def rank(configuration: Configuration) -> tuple[int, float, list[str]]:
-        values = list(configuration.by_seed("val_accuracy").values())
-        return len(configuration.rows), sum(values) / len(values) if values else -math.inf, configuration.keys
-
+    All of one recipe, so that they may be compared: the values of what a deep ensemble has too (training, members,
+    width, …). It is the recipe with the most constructions, ties by number of trials, then by validation accuracy.
+    """
     best: dict[Setting, dict[str, Configuration]] = {}
-    for configuration in sorted(configurations(tables), key=rank):
-        best.setdefault((configuration.dataset, configuration.model), {})[configuration.construction] = configuration
-    return {setting: best[setting] for setting in sorted(best)}
+    for setting, found in _by_setting(configurations(tables)).items():
+        names = shared_names(found)
+        recipes: dict[tuple[Any, ...], list[Configuration]] = {}
+        for configuration in found:
+            recipes.setdefault(recipe(configuration, names), []).append(configuration)
+        for configuration in sorted(max(recipes.values(), key=_recipe_rank), key=_rank):
+            best.setdefault(setting, {})[configuration.construction] = configuration
+    return dict(sorted(best.items()))
+
+
+def shared_names(found: Sequence[Configuration]) -> list[str]:
+    """The hyperparameters that a recipe consists of: those of deep ensembles, but for how they are measured."""
+    names = {name for c in found if c.construction == "deep" for name in c.hyperparameters}
+    return sorted(names - EVALUATION)
+
+
+def recipe(configuration: Configuration, names: Sequence[str]) -> tuple[Any, ...]:
+    """The configuration's values of these hyperparameters."""
+    return tuple(configuration.hyperparameters.get(name) for name in names)
+
+
+def reference(tables: Tables, like: Configuration) -> Configuration | None:
+    """The deep ensemble of the same recipe with most seeds, if there is one."""
+    found = [c for c in configurations(tables) if (c.dataset, c.model) == (like.dataset, like.model)]
+    names = shared_names(found)
+    able = [c for c in found if c.construction == "deep" and recipe(c, names) == recipe(like, names)]
+    return max(able, key=_rank, default=None)
+
+
+def _by_setting(found: Sequence[Configuration]) -> dict[Setting, list[Configuration]]:
+    groups: dict[Setting, list[Configuration]] = {}
+    for configuration in found:
+        groups.setdefault((configuration.dataset, configuration.model), []).append(configuration)
+    return groups
+
+
+def _accuracy(configuration: Configuration) -> float:
+    values = list(configuration.by_seed("val_accuracy").values())
+    return sum(values) / len(values) if values else -math.inf
+
+
+def _rank(configuration: Configuration) -> tuple[int, float, list[str]]:
+    return len(configuration.rows), _accuracy(configuration), configuration.keys
+
+
+def _recipe_rank(found: Sequence[Configuration]) -> tuple[int, int, float]:
+    constructions = {configuration.construction for configuration in found}
+    return len(constructions), sum(len(c.rows) for c in found), max(map(_accuracy, found))
 
 
 def connected(tables: Tables, configuration: Configuration) -> bool:
@@ -91,3 +143,46 @@ def connected(tables: Tables, configuration: Configuration) -> bool:
     except Missing:
         return False
     return len(barriers) == len(configuration.rows) and max(barriers.values()) < CONNECTED_BELOW
+
+
+def estimate(tables: Tables, configuration: Configuration, metric: str, split: str | None = None) -> Estimate | None:
+    """Mean over seeds of a metric on the reported split, or on `split`; None where no trial has it."""
+    try:
+        values = configuration.by_seed(tables.column(metric, configuration.rows, split))
+    except Missing:
+        return None
+    return mean_interval(values.values())
+
+
+def families(tables: Tables, construction: str, axes: Sequence[str]) -> dict[Setting, list[Configuration]]:
+    """Per (dataset, model): the configurations that differ in `axes` alone, with the choice of the rest most share.
+
+    Raises Missing if no two configurations do.
+    """
+    groups: dict[Setting, dict[tuple[Any, ...], list[Configuration]]] = {}
+    for found in configurations(tables):
+        chosen = found.hyperparameters
+        if found.construction == construction and all(axis in chosen for axis in axes):
+            rest = tuple(sorted((name, str(value)) for name, value in chosen.items() if name not in axes))
+            groups.setdefault((found.dataset, found.model), {}).setdefault(rest, []).append(found)
+    largest = {setting: max(by_rest.values(), key=len) for setting, by_rest in sorted(groups.items())}
+    kept = {setting: family for setting, family in largest.items() if len(family) > 1}
+    if not kept:
+        raise Missing(f"no two {construction} configurations differ in {' and '.join(axes)} alone")
+    return kept
+
+
+def grid(
+    family: Sequence[Configuration], row: str, column: str, least: int = 2
+) -> dict[tuple[Any, Any], Configuration]:
+    """Those of a family on a grid: every value of `row` with at least `least` values of `column`, two the other way.
+
+    Keys are (row value, column value); empty for a search, which never draws a value twice.
+    """
+    cells = {(c.hyperparameters[row], c.hyperparameters[column]): c for c in family}
+    while True:
+        rows, columns = Counter(r for r, _ in cells), Counter(c for _, c in cells)
+        kept = {cell: c for cell, c in cells.items() if rows[cell[0]] >= least and columns[cell[1]] >= 2}
+        if len(kept) == len(cells):
+            return dict(sorted(kept.items()))
+        cells = kept

@@ -4,7 +4,8 @@ import csv
 import io
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from html import escape
 from typing import Any
 
 from analysis.statistics import Estimate
@@ -18,6 +19,10 @@ class Column:
     heading: str
     latex: str
     digits: int = 2
+    factor: int = 1
+    """What the metric is multiplied with: −1 turns a log-likelihood into an NLL."""
+    csv: str = ""
+    """Its name in CSV, where it is not `name`."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,12 @@ class Cell:
     value: str | int | Estimate | None
     bold: bool = False
     of: int | None = None
+
+    def times(self, factor: int) -> "Cell":
+        """The cell with its estimate multiplied."""
+        if isinstance(self.value, Estimate) and factor != 1:
+            return replace(self, value=replace(self.value, mean=factor * self.value.mean))
+        return self
 
     def text(self, digits: int) -> str:
         """The value as shown; an en dash where there is none; `(n=…)` where it has fewer seeds than its row."""
@@ -52,7 +63,11 @@ class Sheet:
     @property
     def rows(self) -> list[Sequence[Cell]]:
         """The rows of all blocks."""
-        return [row for block in self.blocks for row in block]
+        return [row for block in self._shown() for row in block]
+
+    def _shown(self) -> list[list[list[Cell]]]:
+        factors = [column.factor for column in self.columns]
+        return [[[c.times(f) for c, f in zip(row, factors, strict=True)] for row in block] for block in self.blocks]
 
     def markdown(self) -> str:
         """A pipe table, padded so that it reads in a terminal too."""
@@ -69,17 +84,30 @@ class Sheet:
         """A booktabs tabular with the note as a comment."""
         lines = [f"% {self.note}", rf"\begin{{tabular}}{{{'l' * len(self.columns)}}}", r"\toprule"]
         lines.append(" & ".join(column.latex for column in self.columns) + r" \\")
-        for block in self.blocks:
+        for block in self._shown():
             lines.append(r"\midrule")
             for row in block:
                 texts = [_latex(cell, column.digits) for cell, column in zip(row, self.columns, strict=True)]
                 lines.append(" & ".join(texts) + r" \\")
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
+    def html(self) -> str:
+        """A table element; numbers are set apart by their class, and blocks are bodies of their own."""
+        head = "".join(f'<th scope="col">{escape(column.heading)}</th>' for column in self.columns)
+        bodies = []
+        for block in self._shown():
+            rows = []
+            for row in block:
+                texts = [(cell, escape(cell.text(c.digits))) for cell, c in zip(row, self.columns, strict=True)]
+                rows.append("".join(f"<td><b>{t}</b></td>" if cell.bold else f"<td>{t}</td>" for cell, t in texts))
+            bodies.append("<tbody>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</tbody>")
+        return f"<table><thead><tr>{head}</tr></thead>{''.join(bodies)}</table><p>{escape(self.note)}</p>"
+
     def csv(self) -> str:
         """One row a construction; an estimate fills two columns, `name` and `name_half`, with six digits."""
         estimated = {i for row in self.rows for i, cell in enumerate(row) if isinstance(cell.value, Estimate)}
-        heads = [[c.name, f"{c.name}_half"] if i in estimated else [c.name] for i, c in enumerate(self.columns)]
+        names = [column.csv or column.name for column in self.columns]
+        heads = [[name, f"{name}_half"] if i in estimated else [name] for i, name in enumerate(names)]
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(itertools.chain(*heads))
@@ -104,6 +132,8 @@ def _latex(cell: Cell, digits: int) -> str:
     text = cell.text(digits).replace("–", "--")
     for special in "&%_#":
         text = text.replace(special, "\\" + special)
+    for relation in "<>":
+        text = text.replace(relation, f"${relation}$")
     return rf"\textbf{{{text}}}" if cell.bold else text
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
+LEAST_SEEDS = 3
+"""Below this many seeds nothing is said of a difference."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -15,6 +18,8 @@ class Estimate:
     mean: float
     half: float | None
     n: int
+    images: int = 1
+    """Test images over which the interval is too; 1 if it is over seeds alone."""
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -25,6 +30,21 @@ class Estimate:
         """`95.30 ± 0.41`, or `95.30` alone for one seed."""
         mean = signed(self.mean, digits)
         return mean if self.half is None else f"{mean} {plus_minus} {self.half:.{digits}f}"
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of a gap that is closed (1: all of it), its interval where the gap is there at all, and over what."""
+
+    value: float | None
+    interval: tuple[float, float] | None
+    n: int
+    images: int = 1
+
+
+def over(found: Estimate | Share) -> str:
+    """`3 seeds`, or `3 seeds and 1,797 test images`."""
+    return f"{found.n} seeds" + (f" and {found.images:,} test images" if found.images > 1 else "")
 
 
 def mean_interval(values: Iterable[float], level: float = 0.95) -> Estimate | None:
@@ -51,18 +71,18 @@ def in_words(x: str, y: str, difference: Estimate | None, unit: str, digits: int
     d = f"{signed(difference.mean, digits)} {unit}".strip()
     if difference.half is None:
         return f"{x} and {y}: too few seeds (1 in common: {d})"
-    n = difference.n
+    n, noise = difference.n, over(difference)
     # Equal differences (coarse metrics, few seeds) would give an interval without width: more certainty than there is.
     if difference.half <= 1e-12 * max(1.0, abs(difference.mean)):
         return f"{x} and {y}: too few seeds (all {n} differ by the same {d}, so the noise is unknown)"
     low, high = difference.mean - difference.half, difference.mean + difference.half
     if low <= 0 <= high:
         ends = f"[{signed(low, digits)}, {signed(high, digits)}]"
-        return f"{x} and {y}: no difference beyond the noise of {n} seeds: {d} {ends}"
+        return f"{x} and {y}: no difference beyond the noise of {noise}: {d} {ends}"
     direction = "higher" if low > 0 else "lower"
     smallest, largest = sorted((abs(low), abs(high)))
     size = f"{abs(difference.mean):.{digits}f} {unit}".strip()
-    return f"{x} is {direction} than {y} by {size} [{smallest:.{digits}f}, {largest:.{digits}f}], {n} seeds"
+    return f"{x} is {direction} than {y} by {size} [{smallest:.{digits}f}, {largest:.{digits}f}], {noise}"
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:

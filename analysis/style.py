@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
+import matplotlib.colors
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -96,9 +96,27 @@ def points_axis(axis: Axis, low: float, high: float) -> None:
     """An axis of accuracy points: linear between -1 and 1, logarithmic beyond, so that 0.3 and 60 both read."""
     side = axis.axis_name
     axis.axes.set(**{f"{side}scale": "symlog", f"{side}lim": (low, high)})
-    axis.set_major_locator(FixedLocator([-100, -30, -10, -3, -1, -0.5, 0, 0.5, 1, 3, 10, 30, 100]))
+    halves = [-0.5, 0.5] if high - low < 15 else []  # beside ±1 there is no room for them
+    axis.set_major_locator(FixedLocator(sorted([-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100, *halves])))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
     axis.set_minor_locator(NullLocator())
+
+
+def connectivity_axis(ax: Axes, values: Sequence[float]) -> None:
+    """An x axis of q̄: linear near 0, of accuracy points as `points_axis` does where it goes beyond 3; a line at 0."""
+    left, right = min(*values, -0.5), max(*values, 0.0)
+    if left < -3 or right > 3:
+        points_axis(ax.xaxis, left * 1.25, max(right * 1.25, 0.3))
+    else:
+        pad = 0.05 * (right - left)
+        ax.set_xlim(left - pad, right + pad)
+    ax.axvline(0, color=GREY, lw=0.6, zorder=1)
+
+
+def tint(colour: str, white: float) -> tuple[float, float, float]:
+    """The colour mixed with a share of white."""
+    red, green, blue = matplotlib.colors.to_rgb(colour)
+    return red + white * (1 - red), green + white * (1 - green), blue + white * (1 - blue)
 
 
 def label(tables: Tables, column: str, words: str) -> str:

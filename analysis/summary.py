@@ -3,19 +3,21 @@
 from collections import Counter
 
 from analysis import style
-from analysis.errors import Missing
-from analysis.queries import Configuration, Tables, best_by_construction
+from analysis.answers import answers
+from analysis.bootstrap import difference
+from analysis.queries import Configuration, Setting, Tables, best_by_construction, estimate
 from analysis.sheet import Cell, Column, Sheet
-from analysis.statistics import Estimate, in_words, paired_difference
+from analysis.statistics import LEAST_SEEDS, in_words
 from analysis.tables import main
 
-LEAST_SEEDS = 3
 SHOWN = ("accuracy", "member_mean_accuracy", "nll", "q_bar")
 PAIRS = (("constrained", "deep"), ("distilled", "constrained"), ("distilled", "deep"))
 COMPARED = (("Connectivity q̄", "q_bar", "points", 2), ("Accuracy", "accuracy", "points", 2), ("NLL", "nll", "nats", 3))
 """Heading, metric, unit of a difference, digits."""
 CAVEAT = (
-    "Differences are paired by seed, with 95 % Student-t intervals, each on its own (not corrected for their number)."
+    "Differences are paired by seed, with 95 % Student-t intervals, each on its own (not corrected for their number). "
+    "They are over test images too, by a paired bootstrap, where both trials keep their predictions "
+    "(`--set predictions=true`); elsewhere other test images would move them further."
 )
 
 
@@ -24,18 +26,19 @@ def summary(tables: Tables) -> str:
     roles = Counter(row["role"] for row in tables.rows)
     counts = ", ".join(f"{count} {role}" for role, count in sorted(roles.items()))
     parts = [f"# {tables.folder.name}: {len(tables.rows)} finished trials ({counts})"]
+    said = answers(tables)
     for setting, by_name in best_by_construction(tables).items():
-        parts += [f"## {' · '.join(setting)}, {tables.split} split", _table(tables, by_name)]
+        parts += [f"## {' · '.join(setting)}, {tables.split} split"]
+        parts += ["\n".join(f"- {line}" for line in said[setting]), _table(tables, by_name)]
         parts += _sentences(tables, by_name)
+        others = [name for name in style.order(_there(tables, setting)) if name not in by_name]
+        if others:
+            parts.append(f"Of another recipe (training, width, members), and so not compared: {', '.join(others)}.")
     return "\n\n".join([*parts, CAVEAT]) + "\n"
 
 
-def difference(tables: Tables, x: Configuration, y: Configuration, metric: str) -> Estimate | None:
-    """Paired difference x − y of a metric on the reported split; None if either lacks it."""
-    try:
-        return paired_difference(*(side.by_seed(tables.column(metric, side.rows)) for side in (x, y)))
-    except Missing:
-        return None
+def _there(tables: Tables, setting: Setting) -> set[str]:
+    return {row["construction"] for row in tables.rows if (row["dataset"], row["model"]) == setting}
 
 
 def _table(tables: Tables, by_name: dict[str, Configuration]) -> str:
@@ -44,8 +47,8 @@ def _table(tables: Tables, by_name: dict[str, Configuration]) -> str:
     columns += [column for column in main.METRICS if column.name in SHOWN]
     rows = []
     for name in enough:
-        found, seeds = main.estimates(tables, by_name[name]), len(by_name[name].rows)
-        rows.append([Cell(name), Cell(seeds), *(Cell(found[metric], of=seeds) for metric in SHOWN)])
+        own, seeds = by_name[name], len(by_name[name].rows)
+        rows.append([Cell(name), Cell(seeds), *(Cell(estimate(tables, own, metric), of=seeds) for metric in SHOWN)])
     fewer = [f"{name} ({len(by_name[name].rows)})" for name in style.order(by_name) if name not in enough]
     note = f"Fewer than {LEAST_SEEDS} seeds, not in the table: {', '.join(fewer)}." if fewer else ""
     if not enough:

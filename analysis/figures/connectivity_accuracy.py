@@ -1,4 +1,4 @@
-"""Connectivity against ensemble accuracy of every search trial (Figure 3 of Lion et al. 2024)."""
+"""Connectivity against ensemble accuracy of every trial (Figure 3 of Lion et al. 2024)."""
 
 import contextlib
 from typing import Any
@@ -15,8 +15,8 @@ from analysis.statistics import mean_interval, pareto_front, signed
 
 TITLE = "Connectivity against accuracy"
 WHAT = (
-    "Each point is one search trial: mean chord excess q̄ over pairs and paths (0 = perfectly connected) against the "
-    "ensemble's accuracy. Ringed: trials (deep ensembles apart) that no other beats in both on validation; the step "
+    "Each point is one trial of the search or grid: mean chord excess q̄ over pairs and paths (0 = perfectly "
+    "connected) against the ensemble's accuracy. Ringed: trials that no other beats in both on validation; the step "
     "line is their front on the split shown. Dashed: accuracy of the deep ensemble, dotted: its members' mean, over "
     "seeds. An x axis that goes beyond -3 points is logarithmic there, linear between -1 and 1. Trials below the "
     "frame are counted."
@@ -26,9 +26,9 @@ NEEDS = "python launch.py sweep {sweep}"
 
 def draw(tables: Tables) -> Drawn:
     """One panel a (dataset, model)."""
-    searched = [row for row in tables.rows if row["role"] == "search"]
+    searched = [row for row in tables.rows if row["role"] in ("search", "grid") and row["construction"] != "deep"]
     if not searched:
-        raise Missing("no finished search trials")
+        raise Missing("no finished trials of a search or grid")
     settings = sorted({_of(row) for row in searched})
     best = best_by_construction(tables)
     figure, axes = style.panels(len(settings), columns=2, width=5.4, height=3.6)
@@ -55,7 +55,7 @@ def _panel(ax: Axes, tables: Tables, rows: list[Row], deep: Configuration | None
     x_column, y_column = tables.column("q_bar", rows), tables.column("accuracy", rows)
     rows = [row for row in rows if row[x_column] is not None and row[y_column] is not None]
     if not rows:
-        raise Missing(f"no search trial has both {x_column} and {y_column}")
+        raise Missing(f"no such trial has both {x_column} and {y_column}")
     xs, ys = [row[x_column] for row in rows], [row[y_column] for row in rows]
     lines = _deep_lines(ax, tables, deep)
     floor = _floor(ys, lines)
@@ -68,7 +68,7 @@ def _panel(ax: Axes, tables: Tables, rows: list[Row], deep: Configuration | None
     ax.scatter([xs[i] for i in front], [ys[i] for i in front], s=62, fc="none", ec=style.GREY, lw=0.9, zorder=4)
     step = [front[i] for i in pareto_front([(xs[i], ys[i]) for i in front])]
     ax.step([xs[i] for i in step], [ys[i] for i in step], where="pre", c=style.GREY, lw=1.1, zorder=2)
-    _x_axis(ax, xs)
+    style.connectivity_axis(ax, xs)
     _y_axis(ax, ys, floor, lines)
     ax.set_xlabel(style.label(tables, x_column, rf"{tables.split} connectivity $\bar{{q}}$"))
     ax.set_ylabel(style.label(tables, y_column, f"{tables.split} accuracy of the ensemble"))
@@ -80,11 +80,7 @@ def _panel(ax: Axes, tables: Tables, rows: list[Row], deep: Configuration | None
 def _front(tables: Tables, rows: list[Row]) -> list[int]:
     """Indices on the validation front: choosing on the reported split would flatter the front."""
     x_column, y_column = (tables.column(metric, rows, "val") for metric in ("q_bar", "accuracy"))
-    able = [
-        index
-        for index, row in enumerate(rows)
-        if row["construction"] != "deep" and row[x_column] is not None and row[y_column] is not None
-    ]
+    able = [index for index, row in enumerate(rows) if row[x_column] is not None and row[y_column] is not None]
     return [able[i] for i in pareto_front([(rows[index][x_column], rows[index][y_column]) for index in able])]
 
 
@@ -110,16 +106,6 @@ def _floor(ys: list[float], lines: dict[str, float]) -> float:
     low, high = np.percentile(ys, [25, 75])
     kept = [y for y in ys if y >= low - 3 * max(high - low, 0.5)]
     return min([*kept, *(value for name, value in lines.items() if name != "q_bar")])
-
-
-def _x_axis(ax: Axes, xs: list[float]) -> None:
-    left, right = min(*xs, -0.5), max(*xs, 0.0)
-    if left < -3 or right > 3:
-        style.points_axis(ax.xaxis, left * 1.25, max(right * 1.25, 0.3))
-    else:
-        pad = 0.05 * (right - left)
-        ax.set_xlim(left - pad, right + pad)
-    ax.axvline(0, color=style.GREY, lw=0.6, zorder=1)
 
 
 def _y_axis(ax: Axes, ys: list[float], floor: float, lines: dict[str, float]) -> None:

@@ -17,3 +17,15 @@ def full_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def full_tables(full_results: Path) -> Tables:
     return read(full_results)
+
+
+@pytest.fixture(scope="session")
+def grid_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The grids of the other studies; do not write into it."""
+    return synthetic_results.grids(tmp_path_factory.mktemp("grids") / "grids")
+
+
+@pytest.fixture(scope="session")
+def all_tables(full_results: Path, grid_results: Path) -> Tables:
+    """Search, replicates and grids read together: what every figure and table needs."""
+    return read(full_results, more=[grid_results])

@@ -1,5 +1,6 @@
-"""Makes results folders as a sweep leaves them: one small Parquet file a trial and table, units in the metadata."""
+"""Makes results folders as a sweep leaves them: one small Parquet file a trial and table, in the real schemas."""
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,36 @@ PROFILES = {
     "permuted": (96.4, 94.0, 0.135, -24.0),
     "distilled": (96.3, 94.5, 0.140, -0.4),
 }
+OWN = {
+    "constrained": {"t": 0.05, "beta": 1.0},
+    "distilled": {"t": 0.1, "beta": 1.0, "temperature": 4.0, "weight": 0.9},
+    "permuted": {"matching": "activations"},
+}
+"""Hyperparameters that a construction has of its own."""
+RECIPE = {"members": 4, "epochs": 30, "width": 0.5, "norm": "batch", "val_size": 600}
 
 
 def write(folder: Path, table: str, key: str, rows: list[dict[str, Any]]) -> Path:
-    """Writes the rows of one trial, with `unit` and `doc` of every column that has a unit."""
-    file = folder / "tables" / table / f"{key}.parquet"
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """Writes the rows of one trial with just their columns, `unit` and `doc` of every column that has a unit."""
     data = pa.Table.from_pylist(rows)
     fields = []
     for field in data.schema:
         unit = UNITS.get(field.name.removeprefix("val_").removeprefix("test_"))
         fields.append(field.with_metadata({"unit": unit, "doc": f"The {field.name}."}) if unit else field)
-    pq.write_table(data.cast(pa.schema(fields)), file)
+    return _put(folder, table, key, data.cast(pa.schema(fields)))
+
+
+def write_real(folder: Path, table: str, key: str, rows: list[dict[str, Any]]) -> Path:
+    """Writes the rows of one trial in the schema that a sweep writes."""
+    from sweeps.schemas import SCHEMAS
+
+    return _put(folder, table, key, pa.Table.from_pylist(rows, SCHEMAS[table]()))
+
+
+def _put(folder: Path, table: str, key: str, data: pa.Table) -> Path:
+    file = folder / "tables" / table / f"{key}.parquet"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(data, file)
     return file
 
 
@@ -51,13 +70,22 @@ def metrics(construction: str, rng: np.random.Generator, shift: float = 0.0) -> 
     for split in ("val", "test"):
         noise = rng.normal(0, 0.25, 4)
         q = min(q_bar - max(0.0, shift) * 1.5 + 0.15 * noise[3] * max(1, abs(q_bar) * 0.2), 0.6)
+        likelihood, gap = nll - 0.02 * shift + 0.03 * noise[2], 0.02 * (accuracy - member) + 0.01 * noise[1]
         found |= {
             f"{split}_accuracy": accuracy + shift + noise[0],
             f"{split}_member_mean_accuracy": member + shift + noise[1],
-            f"{split}_nll": nll - 0.02 * shift + 0.03 * noise[2],
+            f"{split}_nll": likelihood,
+            f"{split}_member_mean_nll": likelihood + gap,
+            f"{split}_jensen_gap": gap,
+            f"{split}_calibrated_log_likelihood": -0.9 * likelihood,
+            f"{split}_disagreement": 2.5 * (accuracy - member),
+            f"{split}_normalised_disagreement": 0.6 * (accuracy - member) + 0.1 * noise[0],
+            f"{split}_mutual_information": 0.01 * (accuracy - member),
             f"{split}_ece": 1.5 + 0.3 * noise[0],
             f"{split}_q_bar_reset": q,
+            f"{split}_q_bar_interp": 1.3 * q - 1,
             f"{split}_barrier_reset": max(0.0, -1.6 * q),
+            f"{split}_barrier_interp": max(0.0, -1.9 * q + 1.6),
         }
     return {name: round(float(value), 4) for name, value in found.items()}
 
@@ -79,6 +107,64 @@ def paths(key: str, construction: str, rng: np.random.Generator, members: int = 
     return rows
 
 
+def plane(key: str, rng: np.random.Generator, members: int = 4, points: int = 9) -> list[dict[str, Any]]:
+    """Two basins in a plane; twice as many vertices as members, as of an aligned ensemble."""
+    side = np.linspace(-0.2, 1.2, points) * 20
+    rows = []
+    for y, x in product(side, side):
+        loss = 0.2 + min((x / 9) ** 2 + (y / 9) ** 2, ((x - 20) / 9) ** 2 + (y / 9) ** 2, 3.0)
+        row = {"vertex": None, "x": x, "y": y, "residual": 0.0, "loss": loss, "accuracy": 97 - 20 * loss}
+        rows.append({"key": key, "split": "test", "policy": "reset", **row})
+    anchors = {0: (0, 0), 1: (20, 0), members: (0, 0), members + 1: (9, 20)}
+    for vertex in range(2 * members):
+        x, y = anchors.get(vertex, tuple(rng.uniform(5, 15, 2)))
+        place = {"x": float(x), "y": float(y), "residual": 0.0 if vertex in anchors else 18.0}
+        rows.append(rows[0] | {"vertex": vertex, "loss": 0.2, "accuracy": 94.0} | place)
+    return rows
+
+
+def reliability(key: str) -> list[dict[str, Any]]:
+    """15 bins of equal width on both splits, of an ensemble that is a little underconfident."""
+    rows = []
+    for split, index in product(("val", "test"), range(15)):
+        lo, hi, count = 100 * index / 15, 100 * (index + 1) / 15, 0 if index < 3 else 2**index // 16
+        centre = (lo + hi) / 2
+        row = {"key": key, "split": split, "binning": "width", "bin": index, "lo": lo, "hi": hi, "count": count}
+        rows.append(
+            {**row, "confidence": centre if count else None, "accuracy": min(centre + 6, 100.0) if count else None}
+        )
+    return rows
+
+
+def members(key: str, construction: str, rng: np.random.Generator, count: int = 4) -> list[dict[str, Any]]:
+    """Accuracy and NLL of each member."""
+    _, member, nll, _ = PROFILES.get(construction, PROFILES["constrained"])
+    splits = {f"{split}_accuracy": member for split in ("val", "test")} | {f"{s}_nll": nll for s in ("val", "test")}
+    return [
+        {"key": key, "member": k, **{name: value * rng.normal(1, 0.01) for name, value in splits.items()}}
+        for k in range(count)
+    ]
+
+
+def finished(
+    folder: Path, key: str, construction: str, rng: np.random.Generator, *, shift: float = 0.0, details: bool = False,
+    **columns: Any,
+) -> None:  # fmt: skip
+    """Writes a whole trial: its row, and with `details` its other tables."""
+    row = trial(key, construction, status="done", device="cpu", torch_version="2.15.0", **RECIPE)
+    row |= OWN.get(construction, {}) | columns
+    size = row["members"]
+    row |= {"passes": 180 * size, "teacher_passes": 720 if construction == "distilled" else 0}
+    row |= {"seconds": 2.0 * size + rng.uniform(), "teacher_forwards": row["teacher_passes"]}
+    write_real(folder, "trials", key, [row | metrics(construction, rng, shift)])
+    if details:
+        write_real(folder, "paths", key, paths(key, construction, rng, min(size, 4)))
+        write_real(folder, "members", key, members(key, construction, rng, size))
+        write_real(folder, "reliability", key, reliability(key))
+        if construction in ("deep", "permuted"):
+            write_real(folder, "planes", key, plane(key, rng, size))
+
+
 def sweep(
     folder: Path, searched: dict[str, int], replicated: dict[str, int], *, with_paths: bool = True, **columns: Any
 ) -> Path:
@@ -87,22 +173,35 @@ def sweep(
     start = "".join(f"{value}-" for value in columns.values())
     for construction, count in searched.items():
         for index in range(count):
-            key, beta = f"{start}s-{construction}-{index:03}", float(10 ** rng.uniform(-3, 1))
-            row = trial(key, construction, role="search", beta=beta, members=4, seconds=9.0, **columns)
-            shift = float(rng.normal(-0.5, 0.8)) - (30.0 if index == 5 else 0.0)
-            write(folder, "trials", key, [row | metrics(construction, rng, shift)])
+            drawn = {"beta": float(10 ** rng.uniform(-2, 1)), "t": float(rng.uniform(0.01, 0.5))}
+            drawn |= {"temperature": float(rng.uniform(0.5, 8)), "weight": 0.9} if construction == "distilled" else {}
+            shift = float(rng.normal(-0.5, 0.4)) - 0.3 * drawn["beta"] - (30.0 if index == 5 else 0.0)
+            key = f"{start}s-{construction}-{index:03}"
+            finished(folder, key, construction, rng, shift=shift, role="search", **drawn, **columns)
     for construction, count in replicated.items():
         for seed in range(count):
             key, role = f"{start}r-{construction}-{seed}", "reference" if construction == "deep" else "replicate"
-            row = trial(key, construction, seed, role=role, members=4, seconds=9.0 + seed, **columns)
-            row |= {"temperature": 4.0} if construction == "distilled" else {}
-            write(folder, "trials", key, [row | metrics(construction, rng)])
-            if with_paths:
-                write(folder, "paths", key, paths(key, construction, rng))
+            finished(folder, key, construction, rng, details=with_paths, role=role, seed=seed, **columns)
+    return folder
+
+
+def grids(folder: Path, seeds: int = 2) -> Path:
+    """The grids of the other studies: t × β, β × τ, τ × λ, widths, sizes of deep ensembles."""
+    rng = np.random.default_rng(11)
+    points = [("constrained", {"t": t, "beta": b}) for t, b in product((0.0, 0.05, 0.2, 0.5), (0.0, 0.3, 1.0))]
+    points += [("distilled", {"beta": b, "temperature": tau}) for b, tau in product((0.0, 1.0), (1.0, 2.0, 4.0))]
+    points += [("distilled", {"weight": w, "temperature": tau}) for w, tau in product((0.3, 0.6), (1.0, 2.0, 4.0))]
+    points += [("permuted", {"width": w, "matching": m}) for w, m in product((1.0, 2.0), ("weights", "activations"))]
+    points += [("deep", {"width": width}) for width in (1.0, 2.0)]
+    points += [("deep", {"members": count}) for count in (1, 2, 8)]
+    for number, (construction, own) in enumerate(points):
+        shift = 0.3 * np.log2(own.get("members", 4) / 4) - 0.2 * own.get("beta", 0.0)
+        for seed in range(seeds):
+            finished(folder, f"g{number:02}-{seed}", construction, rng, shift=shift, role="grid", seed=seed, **own)
     return folder
 
 
 def full(folder: Path, **columns: Any) -> Path:
-    """Every known construction and one unknown, three seeds each."""
+    """Every known construction and one unknown, three seeds each, and a search."""
     searched = {"swe": 15, "constrained": 30, "distilled": 25, "curve": 6}
     return sweep(folder, searched, dict.fromkeys([*PROFILES, "curve"], 3), **columns)

@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import sys
@@ -6,6 +7,7 @@ import pytest
 import synthetic_results
 from synthetic_results import trial, write
 
+from analysis import registry
 from analysis.__main__ import main
 
 
@@ -21,12 +23,18 @@ def corrupt_paths(tmp_path):
     return results
 
 
-def test_a_whole_sweep(root, full_results, tmp_path):
-    done = run(root, full_results, "--out", tmp_path / "out", "--format", "png,svg")
+@pytest.mark.slow
+def test_a_whole_sweep(root, full_results, grid_results, tmp_path):
+    done = run(root, full_results, "--with", grid_results, "--out", tmp_path / "out", "--format", "png")
     assert (done.returncode, done.stderr) == (0, "")
     assert "constrained is higher than deep by" in done.stdout
-    listed = "  connectivity_accuracy: png svg json\n  paths: png svg json\n  main: md tex csv json\n  summary.md\n"
-    assert done.stdout.endswith(f"In {tmp_path / 'out'}:\n{listed}")
+    _, listed = done.stdout.split(f"In {tmp_path / 'out'}:\n")
+    figures = [f"  {entry.name}: png json" for entry in registry.figures()]
+    assert listed.splitlines() == [
+        *figures,
+        *(f"  {e.name}: md tex csv json" for e in registry.tables()),
+        "  summary.md",
+    ]
     suffixes = ["csv", "json", "md", "tex"]
     assert sorted(file.name for file in (tmp_path / "out").glob("main.*")) == [f"main.{suffix}" for suffix in suffixes]
     assert done.stdout.startswith((tmp_path / "out/summary.md").read_text())
@@ -61,14 +69,34 @@ def test_what_is_missing_is_said_and_the_rest_is_made(tmp_path, capsys):
     assert main([str(results), "--format", "svg"]) == 0
     out = capsys.readouterr().out
     command = "to make the data: python launch.py sweep quickstart\n"
-    assert f"not made: connectivity_accuracy: no finished search trials; {command}" in out
+    assert f"not made: connectivity_accuracy: no finished trials of a search or grid; {command}" in out
     assert f"not made: paths: no path was evaluated on the test split with policy reset or none; {command}" in out
     assert "  main: md tex csv json\n" in out
     assert sorted(file.stem for file in (results / "figures").iterdir()) == [*["main"] * 4, "summary"]
 
 
+def test_only_what_is_named(full_results, tmp_path, capsys):
+    assert main([str(full_results), "gap", "cost", "--format", "svg", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"In {tmp_path}:\n  gap: svg json\n  cost: md tex csv json\n"
+
+
+def test_a_name_that_is_neither_figure_nor_table(full_results, capsys):
+    assert main([str(full_results), "gaps"]) == 2
+    assert "no figure or table gaps: expected some of connectivity_accuracy, " in capsys.readouterr().err
+
+
+def test_sweeps_beside_each_other_are_read_together(tmp_path, capsys):
+    for seed, (name, key) in enumerate((("one", "a"), ("two", "b"))):
+        write(tmp_path / name, "trials", key, [trial(key, seed=seed, test_accuracy=90.0)])
+    write(tmp_path / "two", "trials", "a", [trial("a", test_accuracy=90.0)])  # the same trial counts once
+    assert main([str(tmp_path / "one"), "main", "--with", "two"]) == 0
+    assert json.loads((tmp_path / "one/figures/main.json").read_text())["keys"] == ["a", "b"]
+    assert main([str(tmp_path / "one"), "--with", "three"]) == 2
+    assert "three: no such folder" in capsys.readouterr().err
+
+
 def test_the_validation_split_can_be_reported(full_results, tmp_path, capsys):
     results = shutil.copytree(full_results, tmp_path / "demo")
-    assert main([str(results), "--split", "val", "--format", "svg"]) == 0
-    assert "digits · resnet8, val split" in capsys.readouterr().out
+    assert main([str(results), "paths", "gap", "--split", "val", "--format", "svg"]) == 0
+    assert capsys.readouterr().out.endswith("  gap-val: svg json\n  paths-val: svg json\n")
     assert (results / "figures/paths-val.svg").exists()

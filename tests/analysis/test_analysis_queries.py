@@ -4,7 +4,16 @@ from synthetic_results import trial, write
 
 from analysis import queries
 from analysis.errors import BadInput, Missing
-from analysis.queries import best_by_construction, configurations, connected, hyperparameters, read
+from analysis.queries import (
+    best_by_construction,
+    configurations,
+    connected,
+    families,
+    grid,
+    hyperparameters,
+    read,
+    reference,
+)
 
 
 def store(folder, *rows):
@@ -65,17 +74,51 @@ def test_a_replicate_stands_for_a_search_trial_of_the_same_seed(tmp_path):
 def test_best_has_the_most_seeds_then_the_higher_validation_accuracy(tmp_path):
     tables = store(
         tmp_path,
-        trial("many0", beta=1.0, val_accuracy=90.0, test_accuracy=80.0),
-        trial("many1", beta=1.0, val_accuracy=91.0, test_accuracy=80.0, seed=1),
+        trial("many0", "constrained", beta=1.0, val_accuracy=90.0, test_accuracy=80.0),
+        trial("many1", "constrained", beta=1.0, val_accuracy=91.0, test_accuracy=80.0, seed=1),
         # A higher test accuracy must not decide.
-        trial("tie0", beta=2.0, val_accuracy=90.0, test_accuracy=99.0),
-        trial("tie1", beta=2.0, val_accuracy=90.0, test_accuracy=99.0, seed=1),
-        trial("one", beta=3.0, val_accuracy=99.0, test_accuracy=99.0),
+        trial("tie0", "constrained", beta=2.0, val_accuracy=90.0, test_accuracy=99.0),
+        trial("tie1", "constrained", beta=2.0, val_accuracy=90.0, test_accuracy=99.0, seed=1),
+        trial("one", "constrained", beta=3.0, val_accuracy=99.0, test_accuracy=99.0),
         trial("swe", "swe", val_accuracy=50.0),
     )
     best = best_by_construction(tables)[("digits", "resnet8")]
-    assert {name: c.keys for name, c in best.items()} == {"deep": ["many0", "many1"], "swe": ["swe"]}
-    assert best["deep"].by_seed("val_accuracy") == {0: 90.0, 1: 91.0}
+    assert {name: c.keys for name, c in best.items()} == {"constrained": ["many0", "many1"], "swe": ["swe"]}
+    assert best["constrained"].by_seed("val_accuracy") == {0: 90.0, 1: 91.0}
+
+
+def test_best_are_of_one_recipe_that_most_constructions_have(tmp_path):
+    tables = store(
+        tmp_path,
+        *(trial(f"d{members}", members=members, val_accuracy=90.0 + members) for members in (2, 4, 8)),
+        trial("d4-again", members=4, alphas=25, val_accuracy=1.0),
+        trial("c2", "constrained", members=2, beta=1.0, val_accuracy=99.0),
+        trial("c4", "constrained", members=4, beta=1.0, val_accuracy=80.0),
+        trial("s4", "swe", members=4, val_accuracy=80.0),
+    )
+    best = best_by_construction(tables)["digits", "resnet8"]
+    assert {name: c.keys for name, c in best.items()} == {"constrained": ["c4"], "deep": ["d4"], "swe": ["s4"]}
+    found = {c.keys[0]: c for c in configurations(tables)}
+    assert reference(tables, found["c2"]).keys == ["d2"]
+
+
+def test_families_differ_in_their_axes_alone_and_a_grid_has_neighbours_both_ways(tmp_path):
+    rows = [trial(f"{t}{b}", "constrained", t=t, beta=b, width=1.0) for t in (0.0, 0.1) for b in (0.0, 1.0)]
+    lone = [
+        trial("x", "constrained", t=0.7, beta=0.3, width=1.0),
+        trial("y", "constrained", t=0.0, beta=0.0, width=2.0),
+    ]
+    family = families(store(tmp_path, *rows, *lone), "constrained", ["t", "beta"])["digits", "resnet8"]
+    assert sorted(c.keys[0] for c in family) == ["0.00.0", "0.01.0", "0.10.0", "0.11.0", "x"]
+    assert list(grid(family, "t", "beta")) == [(0.0, 0.0), (0.0, 1.0), (0.1, 0.0), (0.1, 1.0)]
+    assert grid(family, "t", "beta", 3) == {}
+    with pytest.raises(Missing, match="no two distilled configurations differ in t and beta alone"):
+        families(store(tmp_path, *rows), "distilled", ["t", "beta"])
+
+
+def test_a_model_with_two_norms_is_two_models(tmp_path):
+    tables = store(tmp_path, trial("a", norm="batch"), trial("b", norm="layer"), trial("c", model="vit", norm=None))
+    assert [row["model"] for row in tables.rows] == ["resnet8 (batch norm)", "resnet8 (layer norm)", "vit"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,80 @@
+"""The plane through three networks as a trial's table holds it: a grid of networks, and vertices near it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from analysis import style
+from analysis.errors import Missing
+from analysis.queries import Configuration, Tables
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Coordinates [n] and [n] in units of weight, accuracy in % and loss in nats [n, n] (y, x), and the vertices."""
+
+    key: str
+    x: np.ndarray
+    y: np.ndarray
+    accuracy: np.ndarray
+    loss: np.ndarray
+    vertices: list[dict[str, Any]]
+
+    @property
+    def anchors(self) -> list[int]:
+        """Vertices that lie in the plane, up to rounding."""
+        size = float(np.hypot(np.ptp(self.x), np.ptp(self.y)))
+        return [v["vertex"] for v in self.vertices if v["residual"] < 1e-4 * size]
+
+
+def plane_of(tables: Tables, configuration: Configuration) -> Plane:
+    """The plane of the first seed that has one on the reported split; raises Missing if none has."""
+    for key in configuration.keys:
+        try:
+            points = tables.load("planes", [key]).to_pylist()
+        except Missing:
+            continue
+        points = [point for point in points if point["split"] == tables.split]
+        network = sorted((p for p in points if p["vertex"] is None), key=lambda p: (p["y"], p["x"]))
+        x, y = (np.unique([round(p[axis], 9) for p in network]) for axis in "xy")
+        if network and len(network) == len(x) * len(y):
+            accuracy, loss = (np.array([p[m] for p in network]).reshape(len(y), len(x)) for m in ("accuracy", "loss"))
+            vertices = sorted((p for p in points if p["vertex"] is not None), key=lambda p: p["vertex"])
+            return Plane(key, x, y, accuracy, loss, vertices)
+    raise Missing(f"no {configuration.construction} trial has a plane on the {tables.split} split")
+
+
+def contours(ax: Axes, plane: Plane, what: str) -> Any:
+    """Filled contours of `accuracy` (levels equally spaced) or `loss` (in ratios); the mappable for a colour bar."""
+    values = getattr(plane, what)
+    low, high = float(values.min()), float(values.max())
+    if what == "loss":
+        levels = np.geomspace(max(low, 1e-3), max(high, 1.001 * low, 2e-3), 13)
+        drawn = ax.contourf(plane.x, plane.y, values, levels, cmap="cividis_r")
+    else:
+        levels = np.linspace(low, max(high, low + 1e-3), 13)
+        drawn = ax.contourf(plane.x, plane.y, values, levels, cmap="cividis")
+    ax.contour(plane.x, plane.y, values, levels[::3], colors="white", linewidths=0.5, alpha=0.7)
+    shape = float(np.ptp(plane.y) / np.ptp(plane.x))
+    ax.set_aspect("equal" if 0.4 < shape < 2.5 else "auto")  # snapshots of one run lie almost on a line
+    ax.grid(visible=False)
+    return drawn
+
+
+def mark(
+    ax: Axes, vertex: dict[str, Any], look: style.Look, name: str, *, hollow: bool = False, below: bool = False
+) -> None:
+    """A vertex at its projection, with its name above or below it."""
+    face = "white" if hollow else look.colour
+    edge = look.colour if hollow else "white"
+    ax.scatter(vertex["x"], vertex["y"], s=46, c=face, ec=edge, lw=1.4, marker=look.marker, zorder=4)
+    left, right = ax.get_xlim()
+    inward = vertex["x"] < (left + right) / 2  # names grow towards the middle, so that none leaves the panel
+    place = {"xytext": (6 if inward else -6, -13 if below else 5), "ha": "left" if inward else "right"}
+    box = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.75}
+    words = ax.annotate(
+        name, (vertex["x"], vertex["y"]), bbox=box, textcoords="offset points", fontsize=8, zorder=5, **place
+    )
+    words.set_in_layout(False)

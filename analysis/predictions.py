@@ -1,0 +1,58 @@
+"""Per-image values of ensembles whose trials keep their predictions: what a bootstrap over images needs."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+from scipy.special import logsumexp
+
+from analysis.errors import Missing
+from analysis.queries import Configuration, Tables
+
+
+def _correct(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """100 where the ensemble is right, else 0; a tie goes to the first class."""
+    return 100.0 * (log_probs.argmax(axis=1) == labels)
+
+
+def _surprise(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """−log p of the label, in nats."""
+    return -log_probs[np.arange(len(labels)), labels]
+
+
+PER_IMAGE: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"accuracy": _correct, "nll": _surprise}
+"""Metric → its value for each image, whose mean is the metric; of the mean of the members' probabilities."""
+
+
+def by_seed(tables: Tables, configuration: Configuration, metric: str) -> dict[int, np.ndarray]:
+    """The metric's value for each image of the reported split, by seed; empty if it is no mean over images."""
+    if metric not in PER_IMAGE:
+        return {}
+    found = {}
+    for row in configuration.rows:
+        kept = _ensemble(tables, row["key"])
+        if kept is not None:
+            found[row["seed"]] = PER_IMAGE[metric](*kept)
+    return found
+
+
+@lru_cache(maxsize=64)
+def _ensemble(tables: Tables, key: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """The ensemble's log-probabilities [N, C] (of the mean over members) and labels [N]; None if absent.
+
+    They are kept in float16: three digits of a logarithm, renormalised here.
+    """
+    try:
+        table = tables.load("predictions", [key])
+    except Missing:
+        return None
+    chosen = np.asarray(table["split"].to_pylist()) == tables.split
+    if not chosen.any():
+        return None
+    members, labels = np.asarray(table["member"])[chosen], np.asarray(table["label"])[chosen]
+    flat = table["log_probs"].combine_chunks()
+    classes = len(flat[0])
+    values = np.asarray(flat.flatten(), dtype=np.float64).reshape(-1, classes)[chosen]
+    stacked = values.reshape(int(members.max()) + 1, -1, classes)
+    stacked -= logsumexp(stacked, axis=2, keepdims=True)
+    return logsumexp(stacked, axis=0) - np.log(len(stacked)), labels[: stacked.shape[1]]
