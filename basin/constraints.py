@@ -1,5 +1,6 @@
 """What ties the branches of an ensemble together: mixed networks whose loss counts too, or a pull to the mean."""
 
+from dataclasses import replace
 from itertools import combinations
 from typing import Literal
 
@@ -61,13 +62,8 @@ def tied(objective: Objective, *, constraint: str, beta: float, draws: int = 1, 
     penalties: list[tuple[float, Penalty]] = [(orthogonal, orthogonality)]
     if constraint in PENALTIES:
         penalties.append((beta, PENALTIES[constraint]))
-    return Objective(
-        objective.loss,
-        beta=beta,
-        sampler=several(SAMPLERS[constraint], draws) if constraint in SAMPLERS else None,
-        penalties=tuple(penalties),
-        inputs=objective.inputs,
-    )
+    sampler = several(SAMPLERS[constraint], draws) if constraint in SAMPLERS else None
+    return replace(objective, beta=beta, sampler=sampler, penalties=tuple(penalties))
 
 
 def _segment(i: int, j: int, draws: Generator, count: int) -> Draw:

@@ -1,11 +1,10 @@
 """Everything that is measured of an ensemble: cheaply on validation while it grows, in full at the end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -21,7 +20,10 @@ from basin.evaluation import predict
 from basin.metrics import score
 from basin.metrics.calibration import Bin, reliability
 from basin.metrics.prediction import member_accuracies, member_nlls
+from basin.network import Precision
+from basin.policies import Setting
 from basin.spec import Bounds, check
+from basin.stack import Stack
 from basin.task import Task
 
 POLICY_SETS = {"reset": ("reset",), "reset+interp": ("reset", "interp"), "all": ("reset", "interp", "repair")}
@@ -39,6 +41,10 @@ class Evaluation:
     """Training images that re-estimate the BatchNorm statistics of a mixed network; none takes all."""
     hull_points: Annotated[int, Bounds(0)] = 8
     """Random points of the convex hull, beside the centroid."""
+    path_images: Annotated[int | None, Bounds(1)] = None
+    """Images of each split on which mixed networks, and the ends of their paths, are scored; none takes all."""
+    path_precision: Precision = "float32"
+    """Arithmetic of mixed networks and of the ends of their paths; members' own scores are always float32."""
     train_images: Annotated[int, Bounds(0)] = 0
     """Training images on which connectivity is measured as well; 0 leaves it out."""
     plane_points: Annotated[int, Bounds(0)] = 0
@@ -84,7 +90,7 @@ def validate(task: Task, ensemble: Ensemble, evaluation: Evaluation) -> dict[str
     """Validation metrics, and the chord excess of the paths' midpoints."""
     members, data = ensemble.members(), task.data
     scores = score(predict(task.network, members, data.val, data), data.val.labels)
-    probe = Probe(task.network, members, data, {"val": data.val}, evaluation.bn_images)
+    probe = _probe(task, members, evaluation, {"val": data.val})
     named = connectivity(paths(probe, alphas=grid(3)))
     return {f"val_{name}": value for name, value in scores.items()} | {
         name.replace("q_bar", "q_mid"): value for name, value in named.items() if "q_bar" in name
@@ -96,12 +102,12 @@ def measure(task: Task, ensemble: Ensemble, evaluation: Evaluation) -> Measured:
     found = Measured()
     _predict(task, ensemble, evaluation, found)
     policies = POLICY_SETS[evaluation.policies] if task.network.batchnorms else ("reset",)
-    probe = Probe(task.network, ensemble.members(), task.data, _splits(task, evaluation), evaluation.bn_images)
+    probe = _probe(task, ensemble.members(), evaluation, _splits(task, evaluation))
     found.paths = list(paths(probe, alphas=grid(evaluation.alphas), policies=policies))
     found.hull = list(hull(probe, points=evaluation.hull_points, policies=policies)) if len(ensemble.coords) > 1 else []
     found.scores |= connectivity(found.paths) | gaps(found.hull)
     if evaluation.plane_points and stack.size(ensemble.vertices) > max(ensemble.anchors):
-        around = Probe(task.network, ensemble.vertices, task.data, {"test": task.data.test}, evaluation.bn_images)
+        around = _probe(task, ensemble.vertices, evaluation, {"test": task.data.test})
         with suppress(CollinearError):  # with t = 1 the branches are one network: that is a result
             found.plane = list(plane(around, ensemble.anchors, points=evaluation.plane_points, policy="reset"))
     return found
@@ -128,9 +134,13 @@ def _describe_members(rows: Sequence[dict[str, float]], split: str, log_probs: T
         row |= {f"{split}_accuracy": float(accuracies[k]), f"{split}_nll": float(losses[k])}
 
 
+def _probe(task: Task, members: Stack, evaluation: Evaluation, splits: Mapping[str, Images]) -> Probe:
+    setting = Setting(task.network, members, task.data, evaluation.bn_images, evaluation.path_precision)
+    return Probe(setting, {split: images.sample(evaluation.path_images) for split, images in splits.items()})
+
+
 def _splits(task: Task, evaluation: Evaluation) -> dict[str, Images]:
     splits = {"val": task.data.val, "test": task.data.test}
     if evaluation.train_images:
-        count = min(evaluation.train_images, len(task.data.train))
-        splits["train"] = task.data.train.subset(torch.arange(count))
+        splits["train"] = task.data.train.sample(evaluation.train_images)
     return splits

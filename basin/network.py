@@ -1,36 +1,51 @@
 """A network as a function of its weights."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+import copy
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from basin import stack
+from basin.engine import Engine
 from basin.models import Model
 from basin.seeds import derive
-from basin.stack import Params
+from basin.stack import Params, Stack
+
+Precision = Literal["float32", "bfloat16"]
 
 
 class Network:
     """A module used as a pure function of (parameters, images); the module itself holds no weights that matter."""
 
     def __init__(
-        self, model: Model, shape: tuple[int, int, int], classes: int, device: torch.device, precision: str = "float32"
+        self,
+        model: Model,
+        shape: tuple[int, int, int],
+        classes: int,
+        device: torch.device,
+        precision: Precision = "float32",
+        engine: Engine | None = None,
     ) -> None:
         self._build: Callable[[], nn.Module] = lambda: model.build(shape, classes)
         self.module = self._build().to(device)
         """Its structure; the weights in it are not used."""
-        self._autocast = precision == "bfloat16"
+        self.precision = precision
+        """Arithmetic of training passes."""
         self.device = device
+        self.engine = engine or Engine(device=device)
+        """How several networks are run."""
         self.weights = tuple(name for name, _ in self.module.named_parameters())
         """Names of the trained tensors; all others are buffers."""
         self.batchnorms = tuple(
             name for name, module in self.module.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
         )
         """Names of the modules whose running statistics depend on the data."""
-        self._places = {name: self._place(name) for name in self.module.state_dict()}
+        self._local = threading.local()
+        self._local.slots = _Slots(self.module, self.batchnorms)
 
     def init(self, *seed: object) -> Params:
         """Freshly drawn weights: the same on every device, whatever was drawn before."""
@@ -39,20 +54,78 @@ class Network:
             fresh = stack.of_module(self._build())
         return stack.to(fresh, self.device)
 
-    def __call__(self, params: Params, images: Tensor, *, train: bool = False) -> Tensor:
+    def __call__(
+        self,
+        params: Params,
+        images: Tensor,
+        *,
+        train: bool = False,
+        precision: Precision | None = None,
+        momentum: float | None = None,
+    ) -> Tensor:
         """Logits [batch, classes] in float32 or wider.
 
-        With `train`, BatchNorm uses batch statistics and updates the running ones in `params` in place.
+        With `train`, BatchNorm uses batch statistics and updates the running ones in `params` in place, at its own
+        `momentum` or this one. `precision` is the training's if `train`, else float32, unless it is given.
         """
-        if self.module.training != train:
-            self.module.train(train)
+        return self._slots().call(params, _channels_last(images), train, self._autocast(train, precision), momentum)
+
+    def each(
+        self,
+        thetas: Stack,
+        images: Sequence[Tensor],
+        *,
+        train: bool = False,
+        precision: Precision | None = None,
+        momentum: float | None = None,
+        together: bool = False,
+    ) -> Float[Tensor, "K batch classes"]:
+        """Logits of K networks, each on images of its own; `together` in one call over a leading member axis."""
+        if not together:
+            kept = {"train": train, "precision": precision, "momentum": momentum}
+            return torch.stack([self(p, x, **kept) for p, x in zip(stack.rows(thetas), images, strict=True)])  # type: ignore[arg-type]
+        slots, autocast = self._slots(), self._autocast(train, precision)
+
+        def one(params: Params, x: Tensor) -> Tensor:
+            return slots.call(params, x, train, autocast, momentum)
+
+        shared = all(x is images[0] for x in images)
+        return torch.func.vmap(one, in_dims=(0, None if shared else 0), randomness="different")(
+            thetas, images[0] if shared else torch.stack(list(images))
+        )
+
+    def _autocast(self, train: bool, precision: Precision | None) -> bool:
+        return (precision or (self.precision if train else "float32")) == "bfloat16"
+
+    def _slots(self) -> "_Slots":
+        """This thread's module: its tables are written to at each call."""
+        if not hasattr(self._local, "slots"):
+            self._local.slots = _Slots(copy.deepcopy(self.module), self.batchnorms)
+        found: _Slots = self._local.slots
+        return found
+
+
+class _Slots:
+    """Where a module looks its tensors up. One thread writes to them at a time."""
+
+    def __init__(self, module: nn.Module, batchnorms: Sequence[str]) -> None:
+        self._module = module
+        self._batchnorms: list[Any] = [module.get_submodule(name) for name in batchnorms]
+        self._momenta = [norm.momentum for norm in self._batchnorms]
+        self._places = {name: self._place(name) for name in module.state_dict()}
+
+    def call(self, params: Params, images: Tensor, train: bool, autocast: bool, momentum: float | None) -> Tensor:
+        if self._module.training != train:
+            self._module.train(train)
         own = {name: table[leaf] for name, (table, leaf) in self._places.items()}
         try:
             self._insert(params)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast and train):
-                logits: Tensor = self.module(images)
+            self._set_momentum(momentum)
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=autocast):
+                logits: Tensor = self._module(images)
         finally:
             self._insert(own)
+            self._set_momentum(None)
         return logits.float() if logits.dtype == torch.bfloat16 else logits
 
     # What torch.func.functional_call does, which looks every name up again at each call: for a small network that
@@ -61,22 +134,16 @@ class Network:
         for name, (table, leaf) in self._places.items():
             table[leaf] = params[name]
 
+    def _set_momentum(self, momentum: float | None) -> None:
+        for norm, own in zip(self._batchnorms, self._momenta, strict=True):
+            norm.momentum = own if momentum is None else momentum
+
     def _place(self, name: str) -> tuple[dict[str, Any], str]:
         parent, _, leaf = name.rpartition(".")
-        module = self.module.get_submodule(parent)
+        module = self._module.get_submodule(parent)
         return (module._parameters if leaf in module._parameters else module._buffers), leaf
 
-    @contextmanager
-    def cumulative_statistics(self) -> Iterator[None]:
-        """Within, BatchNorm's running statistics are plain averages over the batches seen, in float32."""
-        modules: list[Any] = [self.module.get_submodule(name) for name in self.batchnorms]
-        momenta, autocast = [module.momentum for module in modules], self._autocast
-        try:
-            self._autocast = False
-            for module in modules:
-                module.momentum = None
-            yield
-        finally:
-            self._autocast = autocast
-            for module, momentum in zip(modules, momenta, strict=True):
-                module.momentum = momentum
+
+def _channels_last(images: Tensor) -> Tensor:
+    """The layout in which convolutions are fastest, on CPUs and GPUs alike."""
+    return images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images

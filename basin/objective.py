@@ -5,7 +5,7 @@
 K times the L of the design, so that with β = 0 every member takes exactly the steps of a network trained alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,8 +14,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from basin import stack
-from basin.network import Network
 from basin.stack import Stack
 
 
@@ -53,6 +51,8 @@ class Batch:
     images: Float[Tensor, "batch channels height width"]
     labels: Int[Tensor, " batch"] | Float[Tensor, "batch classes"]
     """Classes, or the probabilities of the classes."""
+    positions: Int[Tensor, " batch"] | None = None
+    """Places of the images in the training split, if they are as they stand there."""
     teacher_logits: dict[int, Tensor] = field(default_factory=dict)
 
 
@@ -79,53 +79,8 @@ class Objective:
     """Strength and penalty, for each that counts."""
     inputs: Inputs | None = None
     """What is done to a batch before any network sees it."""
-
-
-class Distillation:
-    """(1−λ)·CE + λ·τ²·KL(teacher ‖ student) at temperature τ, batch mean (Hinton 2015, section 2).
-
-    Student k learns from teacher k, and a mixed network from the same mixture of the teachers' tempered
-    probabilities; with `shared` every network learns from the mean over all teachers.
-    """
-
-    def __init__(
-        self,
-        network: Network,
-        teachers: Stack,
-        meter: Meter,
-        *,
-        temperature: float,
-        weight: float,
-        shared: bool = False,
-    ) -> None:
-        self._network = network
-        self._teachers = list(stack.rows(teachers))
-        self._meter = meter
-        self._temperature = temperature
-        self._weight = weight
-        self._shared = torch.full((len(self._teachers),), 1 / len(self._teachers)) if shared else None
-
-    def __call__(self, logits: Tensor, batch: Batch, weights: Tensor) -> Tensor:
-        """The loss of one network's logits on one batch."""
-        hard = F.cross_entropy(logits, batch.labels)
-        if self._weight == 0:
-            return hard
-        tau = self._temperature
-        target = self._target(batch, weights if self._shared is None else self._shared)
-        soft = F.kl_div(F.log_softmax(logits / tau, dim=1), target, reduction="batchmean")
-        return (1 - self._weight) * hard + self._weight * tau**2 * soft
-
-    @torch.no_grad()
-    def _target(self, batch: Batch, weights: Tensor) -> Tensor:
-        parts = []
-        for k, share in enumerate(weights.tolist()):
-            if share == 0:
-                continue
-            if k not in batch.teacher_logits:
-                batch.teacher_logits[k] = self._network(self._teachers[k], batch.images)
-                self._meter.teacher_forwards += 1
-            parts.append(share * F.softmax(batch.teacher_logits[k] / self._temperature, dim=1))
-        return torch.stack(parts).sum(dim=0)
+    prepare: Callable[[Sequence[Batch], slice], None] | None = None
+    """Computes for some members' batches at once what the loss would compute for each."""
 
 
 def mixup(alpha: float, classes: int) -> Inputs:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import torch
 
+from basin.engine import EngineName
 from basin.errors import UsageError
 from basin.spec import Bounds, Value, check, describe, replace_known
 
@@ -26,6 +27,9 @@ class Machine:
     """auto takes a CUDA GPU where there is one."""
     threads: Annotated[int, Bounds(1)] = 1
     """CPU threads of one trial; more than one may change the last bits of a result."""
+    engine: EngineName = "auto"
+    """How an ensemble's networks are run: loop (one after another), threads (side by side on CPU threads), stacked (in
+    one call); auto takes what a few steps show to be fastest. Another engine may change the last bits of a result."""
 
     def __post_init__(self) -> None:
         check(self)

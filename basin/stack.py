@@ -42,6 +42,11 @@ def row(thetas: Stack, index: int) -> Params:
     return {name: tensor[index] for name, tensor in thetas.items()}
 
 
+def part(thetas: Stack, chosen: slice) -> Stack:
+    """Some of the networks, as views into the stack."""
+    return {name: tensor[chosen] for name, tensor in thetas.items()}
+
+
 def rows(thetas: Stack) -> Iterable[Params]:
     """The networks one after another, as views."""
     return (row(thetas, index) for index in range(size(thetas)))

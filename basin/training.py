@@ -2,23 +2,25 @@
 
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
-from torch.autograd import backward
 from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
 from basin import stack
 from basin.data import Data
-from basin.data.batches import batch, steps_per_epoch
+from basin.data.batches import batch, positions, steps_per_epoch
+from basin.engine import Way
+from basin.flat import Flat
+from basin.gradients import Step
 from basin.network import Network
 from basin.objective import Batch, Meter, Objective
 from basin.seeds import generator
 from basin.spec import Bounds, Search, check
-from basin.stack import Params, Stack
+from basin.stack import Stack
 
 Rate = Callable[[int], float]
 """Step → learning rate."""
@@ -115,22 +117,22 @@ def train(
     schedule of `training`. The yielded state is live: copy it to keep it. Raises DivergedError when a loss is not
     finite.
     """
-    thetas = state.thetas
-    leaves = _Leaves(network, thetas)
+    flat = Flat(state.thetas, network.weights)
     total, epoch = training.steps(len(data.train)), steps_per_epoch(len(data.train), training.batch_size)
     losses: list[Tensor] = []
     rate = rate or (lambda step: training.lr_at(step, total))
+    source = Source(data, objective, training.batch_size, seed, tuple(members))
+
+    def attempt(way: Way) -> None:
+        kept, spent = state.map(torch.clone), replace(meter)
+        source.step(network, Flat(kept.thetas, network.weights), kept.step, meter=meter, way=way).backward()
+        meter.__dict__.update(vars(spent))
+
     while state.step < until:
-        batches = [
-            Batch(*batch(data, seed=seed, member=member, step=state.step, batch_size=training.batch_size))
-            for member in members
-        ]
-        if objective.inputs:
-            draws = [generator(seed, "inputs", member, state.step) for member in members]
-            batches = [objective.inputs(b, draw) for b, draw in zip(batches, draws, strict=True)]
-        losses.append(_backward(network, leaves, objective, batches, generator(seed, "constraint", state.step), meter))
-        _STEPS[training.optimizer](training, leaves.stacked, state, rate(state.step))
-        leaves.zero_grad()
+        way = network.engine.training(len(members), source.kind, attempt)
+        losses.append(source.step(network, flat, state.step, meter=meter, way=way).backward().mean())
+        _STEPS[training.optimizer](training, flat, state, rate(state.step))
+        flat.grads.zero_()
         state.step += 1
         if state.step % epoch == 0 or state.step == until or state.step in stops:
             state.loss = float(torch.stack(losses).mean())
@@ -140,96 +142,83 @@ def train(
             yield state
 
 
-class _Leaves:
-    """Autograd leaves over a stack's storage: the whole stack and each member, with shared gradients."""
+@dataclass(frozen=True)
+class Source:
+    """What each step's gradient is made of, as a function of the step alone."""
 
-    def __init__(self, network: Network, thetas: Stack) -> None:
-        self.stacked = {name: thetas[name].detach().requires_grad_() for name in network.weights}
-        self._grads = {name: torch.zeros_like(tensor) for name, tensor in self.stacked.items()}
-        self.buffers = {name: tensor for name, tensor in thetas.items() if name not in self.stacked}
-        self.members: list[Params] = []
-        for k in range(stack.size(thetas)):
-            member: Params = {name: tensor.detach()[k].requires_grad_() for name, tensor in self.stacked.items()}
-            for name, leaf in member.items():
-                leaf.grad = self._grads[name][k]
-            self.members.append(member | stack.row(self.buffers, k))
-        for name, tensor in self.stacked.items():
-            tensor.grad = self._grads[name]
+    data: Data
+    objective: Objective
+    batch_size: int
+    seed: int
+    members: tuple[int, ...]
 
-    def zero_grad(self) -> None:
-        torch._foreach_zero_(list(self._grads.values()))
+    @property
+    def kind(self) -> object:
+        """What the cost of a step depends on, besides the number of networks."""
+        return self.objective.beta > 0, type(self.objective.loss).__name__
 
+    def step(self, network: Network, flat: Flat, step: int, *, meter: Meter, way: Way) -> Step:
+        """The step's batches and mixed networks."""
+        batches = way.map(lambda member: self._batch(member, step), self.members)
+        sampler = self.objective.sampler if self.objective.beta else None
+        draw = sampler(generator(self.seed, "constraint", step), len(batches)) if sampler else None
+        return Step(network, flat, self.objective, batches, draw, meter, way)
 
-def _backward(
-    network: Network, leaves: _Leaves, objective: Objective, batches: list[Batch], draws: torch.Generator, meter: Meter
-) -> Tensor:
-    """Accumulate the gradient of K·L; one network's graph is alive at a time. Returns the members' mean loss."""
-    count = len(batches)
-    units = stack.unit_rows(count)
-    losses = []
-    for k, member_batch in enumerate(batches):
-        loss = objective.loss(network(leaves.members[k], member_batch.images, train=True), member_batch, units[k])
-        backward(loss)
-        losses.append(loss.detach())
-        meter.passes += 1
-    if objective.beta and objective.sampler:
-        weights, source = objective.sampler(draws, count)
-        for row, origin in zip(weights, source, strict=True):
-            mixed = stack.row(stack.mix(leaves.stacked | leaves.buffers, row[None]), 0)
-            loss = objective.loss(network(mixed, batches[origin].images, train=True), batches[origin], row)
-            backward(objective.beta * count / len(source) * loss)
-            meter.passes += 1
-    for strength, penalty in objective.penalties:
-        if strength:
-            backward(strength * count * penalty(leaves.stacked))
-    return torch.stack(losses).mean()
+    def _batch(self, member: int, step: int) -> Batch:
+        where = {"seed": self.seed, "member": member, "step": step, "batch_size": self.batch_size}
+        drawn = Batch(*batch(self.data, **where))
+        if self.objective.inputs:
+            return self.objective.inputs(drawn, generator(self.seed, "inputs", member, step))
+        if self.data.augment == "none":
+            drawn.positions = positions(self.data, **where)
+        return drawn
 
 
 # torch.optim's functional forms: its classes import the compiler when first used, for longer than a trial may take.
-def _sgd_step(training: Training, weights: Stack, state: State, lr: float) -> None:
-    momentum = _slot(state, "momentum", weights)
-    with torch.no_grad():
-        sgd(
-            list(weights.values()),
-            _gradients(weights),
-            [momentum[name] if training.momentum else None for name in weights],
-            weight_decay=training.weight_decay,
-            momentum=training.momentum,
-            lr=lr,
-            dampening=0,
-            nesterov=training.momentum > 0,
-            maximize=False,
-            foreach=next(iter(weights.values())).is_cuda,
-        )
+@torch.no_grad()
+def _sgd_step(training: Training, flat: Flat, state: State, lr: float) -> None:
+    momentum = _slot(state, "momentum", flat)
+    sgd(
+        [flat.weights],
+        [flat.grads],
+        [momentum if training.momentum else None],
+        weight_decay=training.weight_decay,
+        momentum=training.momentum,
+        lr=lr,
+        dampening=0,
+        nesterov=training.momentum > 0,
+        maximize=False,
+        foreach=False,
+    )
 
 
-def _adamw_step(training: Training, weights: Stack, state: State, lr: float) -> None:
-    first, second = _slot(state, "momentum", weights), _slot(state, "square", weights)
-    with torch.no_grad():
-        adamw(
-            list(weights.values()),
-            _gradients(weights),
-            [first[name] for name in weights],
-            [second[name] for name in weights],
-            [],
-            [torch.tensor(float(state.step)) for _ in weights],
-            amsgrad=False,
-            beta1=training.momentum,
-            beta2=0.999,
-            lr=lr,
-            weight_decay=training.weight_decay,
-            eps=1e-8,
-            maximize=False,
-            foreach=next(iter(weights.values())).is_cuda,
-        )
+@torch.no_grad()
+def _adamw_step(training: Training, flat: Flat, state: State, lr: float) -> None:
+    adamw(
+        [flat.weights],
+        [flat.grads],
+        [_slot(state, "momentum", flat)],
+        [_slot(state, "square", flat)],
+        [],
+        [torch.tensor(float(state.step))],
+        amsgrad=False,
+        beta1=training.momentum,
+        beta2=0.999,
+        lr=lr,
+        weight_decay=training.weight_decay,
+        eps=1e-8,
+        maximize=False,
+        foreach=False,
+    )
 
 
-def _slot(state: State, name: str, weights: Stack) -> Stack:
-    return state.slots.setdefault(name, {weight: torch.zeros_like(tensor) for weight, tensor in weights.items()})
-
-
-def _gradients(weights: Stack) -> list[Tensor]:
-    return [tensor.grad for tensor in weights.values() if tensor.grad is not None]
+def _slot(state: State, name: str, flat: Flat) -> Tensor:
+    """The optimizer's numbers as one matrix; the state holds views of it."""
+    if name not in flat.slots:
+        kept = state.slots.get(name)
+        flat.slots[name] = torch.zeros_like(flat.weights) if kept is None else stack.flatten(kept, flat.names)
+        state.slots[name] = flat.views(flat.slots[name])
+    return flat.slots[name]
 
 
 _STEPS = {"sgd": _sgd_step, "adamw": _adamw_step}

@@ -9,6 +9,7 @@ from typing import Any
 from basin import data as images
 from basin.constructions import Construction, constructions
 from basin.data import Arrays, Data, Dataset, Images, Split, datasets, steps_per_epoch
+from basin.engine import Engine
 from basin.ensemble import Ensemble
 from basin.errors import UsageError, one_of
 from basin.journal import Journal, Progress
@@ -160,7 +161,8 @@ def open_task(trial: Trial, place: Place) -> Task:
     """Network, data and single runs of a trial, on its device."""
     data = open_data(trial, place)
     trial = replace(trial, data_hash=data.hash)  # runs on two folders of images never share a name
-    network = Network(trial.model, data.shape, data.classes, place.torch_device, trial.training.precision)
+    engine = Engine(place.machine.engine, place.machine.threads, place.torch_device)
+    network = Network(trial.model, data.shape, data.classes, place.torch_device, trial.training.precision, engine)
     runs = Runs(network, data, trial.training, trial.seed, place.runs / trial.recipe_key)
     return Task(network, data, runs, _open_other(trial, place, data), place.scratch)
 
@@ -203,7 +205,7 @@ def run(trial: Trial, place: Place) -> Iterator[Progress | Outcome]:
         history=journal.rows,
         meter=task.meter,
         seconds=journal.seconds,
-        machine=place.describe(),
+        machine=place.describe() | {"engine": task.network.engine.used},
         ensemble=ensemble,
         epoch=steps_per_epoch(count, size),
         batch=min(count, size),

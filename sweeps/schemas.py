@@ -108,6 +108,7 @@ def trials() -> pa.Schema:
             column("finished_at", pa.timestamp("us", tz="UTC"), "When the trial ended."),
             *_text("device", "device_name", "host"),
             column("threads", pa.int64(), "CPU threads of the trial."),
+            column("engine", pa.string(), "How its stacks were trained: loop, threads or stacked."),
             *_text("commit", "dirty", "python_version"),
             *_text(
                 *(f"{name}_version" for name in ("torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow", "numpy"))

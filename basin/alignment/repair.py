@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from basin import stack
 from basin.alignment.activation_matching import observed, samples
 from basin.data import Data
-from basin.evaluation import CHUNK, reset
+from basin.evaluation import BATCH
 from basin.models.symmetry import Reading
 from basin.network import Network
 from basin.seeds import generator
@@ -23,30 +24,23 @@ class Moments:
     std: dict[str, Tensor]
 
 
-def repair(network: Network, members: Stack, row: Tensor, data: Data, count: int | None) -> Params:
-    """The network `row @ members`, repaired; see `repaired`."""
-    return repaired(network, members, row, moments=moments(network, members, data, count), data=data, count=count)
-
-
-def repaired(
-    network: Network, members: Stack, row: Tensor, *, moments: Moments, data: Data, count: int | None
-) -> Params:
-    """The network `row @ members` with, after every BatchNorm, the mixture of the members' moments:
+def repaired(network: Network, members: Stack, rows: Float[Tensor, "S K"], moments: Moments) -> Stack:
+    """The networks `rows @ members` with, after every BatchNorm, the mixture of the members' moments:
 
         E[X_mix] = Σ_k w_k E[X_k],    std(X_mix) = Σ_k w_k std(X_k)
 
-    of standard deviations, not of variances. The norm's scale and shift are set to these and its running statistics
-    re-estimated (`reset`), so that its output has them exactly; the scale keeps the sign of the mixed one. It differs
+    of standard deviations, not of variances. The norm's scale and shift are set to these; once its running statistics
+    have been re-estimated (`reset`) its output has them exactly. The scale keeps the sign of the mixed one. It differs
     from `reset` alone as far as the members' running statistics differ from those of the images and their scales from
-    each other in sign. A network without BatchNorm stays as it is. `count` limits the training images; None takes all.
+    each other in sign. A network without BatchNorm stays as it is.
     """
-    mixed = stack.row(stack.mix(members, row[None]), 0)
+    mixed = stack.mix(members, rows)
     for name in network.batchnorms:
-        scale, weights = mixed[f"{name}.weight"], row.to(moments.mean[name])
+        scale, weights = mixed[f"{name}.weight"], rows.to(moments.mean[name])
         std = (weights @ moments.std[name]).to(scale)
         mixed[f"{name}.weight"] = torch.where(scale < 0, -std, std)
         mixed[f"{name}.bias"] = (weights @ moments.mean[name]).to(scale)
-    return reset(network, mixed, data, count)
+    return mixed
 
 
 @torch.no_grad()
@@ -64,7 +58,7 @@ def _moments(network: Network, params: Params, data: Data, count: int | None) ->
     order = torch.randperm(len(data.train), generator=generator("batchnorm", data.hash))[:count]
     sums: dict[str, Tensor] = {}
     seen = 0
-    for indices in order.split(CHUNK):
+    for indices in order.split(BATCH):
         with observed(network, readings) as outputs:
             network(params, data.normalise(data.train.take(indices)[0]))
         for (name, _), output in outputs.items():

@@ -36,10 +36,10 @@ def weights(count: int, points: int) -> Float[Tensor, "S K"]:
 
 def hull(probe: Probe, *, points: int, policies: Iterable[str]) -> Iterator[HullPoint]:
     """The centroid and `points` random points of the hull of the members."""
-    rows = weights(stack.size(probe.members), points)
+    rows = weights(stack.size(probe.setting.members), points)
     for policy in policies:
-        for index, row in enumerate(rows):
-            for split, (accuracy, loss) in probe.mixed(row, policy).items():
+        for index, (row, score) in enumerate(zip(rows, probe.mixed(rows, policy), strict=True)):
+            for split, (accuracy, loss) in score.items():
                 chord = float(row @ probe.ends[split][0])
                 yield HullPoint(split, policy, index, accuracy, loss, accuracy - chord)
 

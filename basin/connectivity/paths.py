@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from basin import stack
-from basin.connectivity.probe import Probe, segment
+from basin.connectivity.probe import Probe, Score, segment
 from basin.ensemble import all_pairs
 
 CONNECTED = 2.0
@@ -37,17 +37,21 @@ class Point:
 
 def paths(probe: Probe, *, alphas: Sequence[float], policies: Iterable[str] = ("reset",)) -> Iterator[Point]:
     """Every pair of members i < j at every α; the ends, members with their own statistics, are evaluated once."""
-    count = stack.size(probe.members)
+    count = stack.size(probe.setting.members)
+    inner = [alpha for alpha in alphas if alpha not in (0.0, 1.0)]
+    pairs = all_pairs(count)
+    rows = [segment(i, j, alpha, count) for i, j in pairs for alpha in inner]
     for policy in policies:
-        for i, j in all_pairs(count):
+        scores = iter(probe.mixed(torch.stack(rows), policy) if rows else ())
+        for i, j in pairs:
             for alpha in alphas:
-                if alpha in (0.0, 1.0):
-                    end = (i, j)[int(alpha)]
-                    scores = {s: (float(a[end]), float(b[end])) for s, (a, b) in probe.ends.items()}
-                else:
-                    scores = probe.mixed(segment(i, j, alpha, count), policy)
-                for split, (accuracy, loss) in scores.items():
+                score = next(scores) if alpha in inner else _end(probe, (i, j)[int(alpha)])
+                for split, (accuracy, loss) in score.items():
                     yield Point(split, policy, i, j, alpha, accuracy, loss)
+
+
+def _end(probe: Probe, member: int) -> Score:
+    return {split: (float(a[member]), float(b[member])) for split, (a, b) in probe.ends.items()}
 
 
 def grid(points: int) -> list[float]:

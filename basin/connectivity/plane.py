@@ -76,16 +76,17 @@ class Plane:
 
 def plane(probe: Probe, anchors: Sequence[int], *, points: int, policy: str) -> Iterator[PlanePoint]:
     """A grid of `points` by `points` on −0.2 … 1.2 of each side, then every vertex of the probe."""
-    flat = stack.flatten(probe.members, probe.network.weights).double()
+    flat = stack.flatten(probe.setting.members, probe.setting.network.weights).double()
     count = len(flat)
     basis = Plane.through(*(flat[anchor] for anchor in anchors))
     steps = torch.linspace(-MARGIN, 1 + MARGIN, points, dtype=torch.float64).tolist()
-    for a in steps:
-        for b in steps:
-            row = torch.zeros(count, dtype=torch.float64)
-            row[list(anchors)] = torch.tensor(basis.row(a * basis.dx, b * basis.dy), dtype=torch.float64)
-            for split, (accuracy, loss) in probe.mixed(row, policy).items():
-                yield PlanePoint(split, policy, None, a * basis.dx, b * basis.dy, 0.0, accuracy, loss)
+    places = [(a * basis.dx, b * basis.dy) for a in steps for b in steps]
+    rows = torch.zeros(len(places), count, dtype=torch.float64)
+    for row, place in zip(rows, places, strict=True):
+        row[list(anchors)] = torch.tensor(basis.row(*place), dtype=torch.float64)
+    for (x, y), score in zip(places, probe.mixed(rows, policy), strict=True):
+        for split, (accuracy, loss) in score.items():
+            yield PlanePoint(split, policy, None, x, y, 0.0, accuracy, loss)
     for vertex in range(count):
         x, y, residual = basis.project(flat[vertex])
         for split, (accuracies, losses) in probe.ends.items():

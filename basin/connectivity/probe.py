@@ -1,56 +1,74 @@
 """The members of one ensemble and their mixtures, scored on several splits: what every connectivity measure asks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from basin.data import Data, Images
-from basin.evaluation import predict
+from basin.data import Images
+from basin.evaluation import predict, predict_here
 from basin.metrics.prediction import member_accuracies, member_nlls
-from basin.network import Network
-from basin.policies import POLICIES, Mixer
-from basin.stack import Stack
+from basin.policies import POLICIES, Mixer, Setting
 
 Scores = tuple[Float[Tensor, " S"], Float[Tensor, " S"]]
 """Accuracies in percent and mean negative log-likelihoods in nats, of S networks."""
+Score = dict[str, tuple[float, float]]
+"""Split → accuracy and loss of one network."""
 
 
 @dataclass
 class Probe:
     """Scores mixtures of members; what was asked once is not computed again."""
 
-    network: Network
-    members: Stack
-    data: Data
+    setting: Setting
     splits: Mapping[str, Images]
-    bn_images: int | None = None
-    """Training images from which BatchNorm statistics are estimated; None takes all."""
     _mixers: dict[str, Mixer] = field(default_factory=dict)
-    _seen: dict[tuple[str, tuple[float, ...]], dict[str, tuple[float, float]]] = field(default_factory=dict)
+    _seen: dict[tuple[str, tuple[float, ...]], Score] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.setting = replace(self.setting, way=self.setting.network.engine.evaluation())
 
     @cached_property
     def ends(self) -> dict[str, Scores]:
         """Split → the members' own scores, with their own statistics."""
-        return {split: self._scores(self.members, images) for split, images in self.splits.items()}
+        own = self.setting
+        return {
+            split: _scores(predict(own.network, own.members, images, own.data, precision=own.precision), images)
+            for split, images in self.splits.items()
+        }
 
-    def mixed(self, row: Float[Tensor, " K"], policy: str) -> dict[str, tuple[float, float]]:
-        """Split → accuracy and loss of the network `row @ members` under a BatchNorm policy."""
-        name = (policy, tuple(row.tolist()))
-        if name not in self._seen:
-            if policy not in self._mixers:
-                self._mixers[policy] = POLICIES[policy](self.network, self.members, self.data, self.bn_images)
-            network = {name: tensor[None] for name, tensor in self._mixers[policy](row).items()}
-            scores = {split: self._scores(network, images) for split, images in self.splits.items()}
-            self._seen[name] = {split: (float(a[0]), float(b[0])) for split, (a, b) in scores.items()}
-        return self._seen[name]
+    def mixed(self, rows: Float[Tensor, "S K"], policy: str) -> list[Score]:
+        """Accuracies and losses of the networks `rows @ members` under a BatchNorm policy."""
+        names = [(policy, tuple(row)) for row in rows.tolist()]
+        fresh = list(dict.fromkeys(name for name in names if name not in self._seen))
+        if fresh:
+            mixer, way = self._mixer(policy), self.setting.way
+            asked = torch.tensor([row for _, row in fresh], dtype=torch.float64)
+            parts = way.map(lambda chosen: self._score(mixer, asked[chosen]), way.parts(len(asked)))
+            self._seen.update(zip(fresh, (score for part in parts for score in part), strict=True))
+        return [self._seen[name] for name in names]
 
-    def _scores(self, thetas: Stack, images: Images) -> Scores:
-        log_probs, labels = predict(self.network, thetas, images, self.data).double(), images.labels.cpu()
-        return member_accuracies(log_probs, labels), member_nlls(log_probs, labels)
+    def _mixer(self, policy: str) -> Mixer:
+        if policy not in self._mixers:
+            self._mixers[policy] = POLICIES[policy](self.setting)
+        return self._mixers[policy]
+
+    def _score(self, mixer: Mixer, rows: Tensor) -> list[Score]:
+        own, thetas = self.setting, mixer(rows)
+        found: list[Score] = [{} for _ in rows]
+        for split, images in self.splits.items():
+            log_probs = predict_here(own.network, thetas, images, own.data, way=own.way, precision=own.precision)
+            for score, accuracy, loss in zip(found, *_scores(log_probs, images), strict=True):
+                score[split] = (float(accuracy), float(loss))
+        return found
+
+
+def _scores(log_probs: Tensor, images: Images) -> Scores:
+    wide, labels = log_probs.double(), images.labels.cpu()
+    return member_accuracies(wide, labels), member_nlls(wide, labels)
 
 
 def segment(i: int, j: int, alpha: float, count: int) -> Float[Tensor, " K"]:

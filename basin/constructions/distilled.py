@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from basin.constraints import Constraint, tied
 from basin.constructions import constructions
+from basin.distillation import Distillation, Teachers
 from basin.ensemble import Ensemble, all_pairs, star_pairs
-from basin.objective import Distillation, Objective, mixup
+from basin.objective import Objective, mixup
 from basin.spec import Bounds, Search, check
 from basin.task import Task
 
@@ -51,18 +52,21 @@ class Distilled:
 
     def grow(self, task: Task) -> Iterator[Ensemble]:
         """The students after each epoch."""
+        teachers = Teachers(task.network, task.teachers(self.members), task.meter)
+        if self.weight and self.inputs == "plain" and task.data.augment == "none":
+            teachers.remember(task.data, task.runs.training.batch_size)
         loss = Distillation(
-            task.network,
-            task.teachers(self.members),
-            task.meter,
-            temperature=self.temperature,
-            weight=self.weight,
-            shared=self.teacher == "ensemble",
+            teachers, temperature=self.temperature, weight=self.weight, shared=self.teacher == "ensemble"
         )
         mix = mixup(self.mixup_alpha, task.data.classes) if self.inputs == "mixup" else None
         states = task.train(
             lambda: task.trunk(self.t).branch(self.members),
-            tied(Objective(loss, inputs=mix), constraint=self.constraint, beta=self.beta, draws=self.draws),
+            tied(
+                Objective(loss, inputs=mix, prepare=loss.prepare),
+                constraint=self.constraint,
+                beta=self.beta,
+                draws=self.draws,
+            ),
         )
         edges = star_pairs(self.members) if self.constraint == "star" else all_pairs(self.members)
         return (Ensemble.of_members(state.thetas, edges) for state in states)

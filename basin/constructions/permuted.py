@@ -16,6 +16,7 @@ from basin.connectivity.probe import Probe
 from basin.constructions import constructions
 from basin.ensemble import Ensemble, all_pairs
 from basin.models.symmetry import symmetry_of
+from basin.policies import Setting
 from basin.spec import Bounds, check
 from basin.stack import Stack
 from basin.task import Task
@@ -77,6 +78,6 @@ def barriers(task: Task, members: Stack) -> list[float]:
 
     BatchNorm statistics are re-estimated on as many training images as activations are matched on.
     """
-    probe = Probe(task.network, members, task.data, {"val": task.data.val}, IMAGES)
+    probe = Probe(Setting(task.network, members, task.data, IMAGES), {"val": task.data.val})
     matrix = barrier_matrix(paths(probe, alphas=grid(3)), stack.size(members))
     return [float(row.max()) for row in matrix]

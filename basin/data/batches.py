@@ -21,10 +21,14 @@ def batch(
     data: Data, *, seed: int, member: int, step: int, batch_size: int
 ) -> tuple[Float32[Tensor, "b c h w"], Int64[Tensor, " b"]]:
     """Normalised, augmented training images and their labels at one step of one member."""
-    epoch, place = divmod(step, steps_per_epoch(len(data.train), batch_size))
-    order = _order(len(data.train), seed, member, epoch)
-    images, labels = data.train.take(order[place * batch_size : (place + 1) * batch_size])
+    images, labels = data.train.take(positions(data, seed=seed, member=member, step=step, batch_size=batch_size))
     return augment(data.normalise(images), data.augment, generator(seed, "augment", member, step)), labels
+
+
+def positions(data: Data, *, seed: int, member: int, step: int, batch_size: int) -> Int64[Tensor, " b"]:
+    """Which training images are in that batch."""
+    epoch, place = divmod(step, steps_per_epoch(len(data.train), batch_size))
+    return _order(len(data.train), seed, member, epoch)[place * batch_size : (place + 1) * batch_size]
 
 
 def chunks(images: Images, size: int) -> Iterator[tuple[UInt8[Tensor, "b c h w"], Int64[Tensor, " b"]]]:

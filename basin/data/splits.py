@@ -55,6 +55,13 @@ class Images:
         positions = positions.to(self.index.device)
         return Images(self.images, self.labels[positions], self.index[positions])
 
+    def sample(self, count: int | None) -> "Images":
+        """So many of the images, the same ones always, each class with its share; None takes all."""
+        if count is None or count >= len(self):
+            return self
+        chosen = np.sort(stratified_order(self.labels.cpu().numpy(), "sample")[:count])
+        return self.subset(torch.from_numpy(chosen))
+
 
 @dataclass(frozen=True)
 class Data:

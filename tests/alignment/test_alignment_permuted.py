@@ -94,7 +94,8 @@ def test_certificates_say_what_became_of_the_barriers(reference: Reference, tmp_
         for other in {0, 1, 2} - {own}:
             ends = [stack.row(thetas, k) for k in (min(own, other), max(own, other))]
             middle = {n: (t + ends[1][n]) / 2 if t.is_floating_point() else t for n, t in ends[0].items()}
-            three = stack.stack([*ends, reset(work.network, middle, work.data, None)])
+            renewed = reset(work.network, stack.stack([middle]), work.data, None)
+            three = stack.concatenate([stack.stack(ends), renewed])
             first, last, mid = member_accuracies(
                 predict(work.network, three, work.data.val, work.data), labels
             ).tolist()

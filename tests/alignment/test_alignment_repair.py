@@ -8,10 +8,11 @@ from aligning import network
 from torch import Tensor, nn
 
 from basin import stack
-from basin.alignment.repair import moments, repair, repaired
+from basin.alignment.repair import moments
 from basin.data import Data
 from basin.evaluation import reset
 from basin.network import Network
+from basin.policies import POLICIES, Setting
 from basin.stack import Params, Stack
 
 ROW = torch.tensor([0.75, 0.25], dtype=torch.float64)
@@ -37,6 +38,11 @@ def setup(data: Data) -> tuple[Network, Stack]:
     return function, members
 
 
+def repair(function: Network, members: Stack, row: Tensor, data: Data, count: int | None = None) -> Params:
+    """One repaired mixture."""
+    return stack.row(POLICIES["repair"](Setting(function, members, data, count))(row[None]), 0)
+
+
 @torch.no_grad()
 def outputs(function: Network, params: Params, data: Data) -> Tensor:
     return function(params, data.normalise(data.train.take(torch.arange(len(data.train)))[0])).double()
@@ -58,7 +64,7 @@ def test_moments_are_those_of_the_outputs(data: Data) -> None:
 def test_the_mixture_has_the_mixed_means_and_standard_deviations(data: Data) -> None:
     function, members = setup(data)
     mean, std = moments_of(function, members, data)
-    mixed = outputs(function, repair(function, members, ROW, data, None), data)
+    mixed = outputs(function, repair(function, members, ROW, data), data)
     torch.testing.assert_close(mixed.mean(dim=0), ROW @ mean, rtol=1e-5, atol=1e-5)
     # BatchNorm's running variance is the unbiased one.
     torch.testing.assert_close(mixed.std(dim=0, correction=1), ROW @ std, rtol=1e-4, atol=1e-5)
@@ -66,23 +72,24 @@ def test_the_mixture_has_the_mixed_means_and_standard_deviations(data: Data) -> 
     assert float((mixed.std(dim=0) - of_variances).abs().max()) > 0.05, "standard deviations, not variances"
 
 
-def test_what_is_known_of_the_members_is_used_again(data: Data) -> None:
+def test_rows_are_repaired_each_by_itself(data: Data) -> None:
     function, members = setup(data)
-    known = moments(function, members, data, 50)
-    one = repaired(function, members, ROW, moments=known, data=data, count=50)
-    two = repair(function, members, ROW, data, 50)
-    assert all(torch.equal(one[name], two[name]) for name in one)
+    rows = torch.stack([ROW, 1 - ROW])
+    both = POLICIES["repair"](Setting(function, members, data, 50))(rows)
+    for index, row in enumerate(rows):
+        alone = repair(function, members, row, data, 50)
+        assert all(torch.equal(alone[name], both[name][index]) for name in alone)
 
 
 def test_the_scale_keeps_its_sign(data: Data) -> None:
     function, members = setup(data)
-    assert repair(function, members, ROW, data, None)["2.weight"].sign().tolist() == [1, 1, -1, 1]
+    assert repair(function, members, ROW, data)["2.weight"].sign().tolist() == [1, 1, -1, 1]
 
 
 def test_members_and_mixture_are_not_changed(data: Data) -> None:
     function, members = setup(data)
     before = {name: tensor.clone() for name, tensor in members.items()}
-    repair(function, members, ROW, data, None)
+    repair(function, members, ROW, data)
     assert all(torch.equal(members[name], before[name]) for name in before)
 
 
@@ -90,14 +97,14 @@ def test_without_batchnorm_nothing_is_repaired(data: Data) -> None:
     function, _ = network("layer")
     members = stack.stack([function.init(seed) for seed in range(2)])
     mixed = stack.row(stack.mix(members, ROW[None]), 0)
-    done = repair(function, members, ROW, data, None)
+    done = repair(function, members, ROW, data)
     assert all(torch.equal(done[name], mixed[name]) for name in mixed)
 
 
 @pytest.mark.parametrize("end", [0, 1])
 def test_an_end_with_its_own_statistics_is_itself(end: int, data: Data) -> None:
     function, members = setup(data)
-    members = stack.stack([reset(function, params, data, None) for params in stack.rows(members)])
+    members = reset(function, members, data, None)
     row = stack.unit_rows(2)[end]
-    own, done = stack.row(members, end), repair(function, members, row, data, None)
+    own, done = stack.row(members, end), repair(function, members, row, data)
     torch.testing.assert_close(outputs(function, done, data), outputs(function, own, data), rtol=0.02, atol=0.02)

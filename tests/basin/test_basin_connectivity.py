@@ -16,11 +16,12 @@ from basin.ensemble import Ensemble
 from basin.evaluation import predict, reset
 from basin.measure import Evaluation, measure
 from basin.metrics.prediction import member_accuracies, member_nlls
+from basin.policies import Setting
 from basin.task import Task
 
 
 def probe(work: Task, thetas: stack.Stack, bn_images: int | None = None) -> Probe:
-    return Probe(work.network, thetas, work.data, {"val": work.data.val}, bn_images)
+    return Probe(Setting(work.network, thetas, work.data, bn_images), {"val": work.data.val})
 
 
 def tensor(*values: float) -> torch.Tensor:
@@ -133,7 +134,7 @@ def test_a_path_is_networks_mixed_and_evaluated_one_by_one(kind: str, policy: st
                 name: (1 - alpha) * t[i] + alpha * t[j] if t.is_floating_point() else t[0] for name, t in thetas.items()
             }
             if policy == "reset" and alpha not in (0, 1):
-                params = reset(work.network, params, work.data, 80)
+                params = stack.row(reset(work.network, stack.stack([params]), work.data, 80), 0)
             with torch.no_grad():
                 logits = module(work, MODELS[kind], params).eval()(pixels)
             hits = (logits.argmax(dim=1) == images.labels).double().mean() * 100

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import FREE, MODELS, advance, alone, batches, by_autograd, copy, double, fresh, grown, same, task
+from tiny import FREE, MODELS, advance, alone, batches, by_autograd, copy, double, fresh, gradient, grown, same, task
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -18,7 +18,7 @@ from basin.errors import UsageError
 from basin.objective import Meter
 from basin.seeds import generator
 from basin.stack import Stack
-from basin.training import _backward, _Leaves, train
+from basin.training import train
 
 DRAWS = 6000
 
@@ -156,10 +156,8 @@ def test_gradient_of_a_tied_objective(kind: str, constraint: str, draws: int, tm
         return count * (free + beta * pull + apart * cosines(weights))
 
     expected = by_autograd(work, MODELS[kind], thetas, total)
-    leaves = _Leaves(work.network, thetas)
     objective = tied(FREE, constraint=constraint, beta=beta, draws=draws, orthogonal=apart)
-    _backward(work.network, leaves, objective, given, generator(7), Meter())
-    found = {name: tensor.grad for name, tensor in leaves.stacked.items()}
+    found = gradient(work, thetas, objective, given, seed=7)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 

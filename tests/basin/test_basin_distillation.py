@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import MODELS, advance, batches, by_autograd, copy, double, fresh, grown, same, spent, task
+from tiny import MODELS, WAYS, advance, batches, by_autograd, copy, double, fresh, gradient, grown, same, spent, task
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -14,11 +14,13 @@ from basin import stack
 from basin.constraints import simplex, tied
 from basin.constructions.constrained import Constrained
 from basin.constructions.distilled import Distilled
-from basin.objective import Batch, Distillation, Meter, Objective, mixup
+from basin.data.batches import positions
+from basin.distillation import Distillation, Teachers
+from basin.objective import Batch, Objective, mixup
 from basin.seeds import generator
 from basin.stack import Stack
 from basin.task import Task
-from basin.training import State, _backward, _Leaves
+from basin.training import State
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def tempered(logits: Tensor, tau: float) -> Tensor:
 
 
 def distillation(work: Task, teachers: Stack, tau: float, weight: float) -> Distillation:
-    return Distillation(work.network, teachers, work.meter, temperature=tau, weight=weight)
+    return Distillation(Teachers(work.network, teachers, work.meter), temperature=tau, weight=weight)
 
 
 @pytest.mark.parametrize("tau", [0.5, 1.0, 4.0])
@@ -108,7 +110,7 @@ def test_teachers_are_evaluated_not_trained(tmp_path: Path, cache: Path) -> None
     work = task(tmp_path, cache, **MODELS["batch"])
     teachers = fresh(work.network, 2)
     before = copy(teachers)
-    objective = Objective(Distillation(work.network, teachers, work.meter, temperature=2.0, weight=1.0))
+    objective = Objective(Distillation(Teachers(work.network, teachers, work.meter), temperature=2.0, weight=1.0))
     advance(work, State(fresh(work.network, 2)), 3, objective)
     assert same(teachers, before)
 
@@ -124,7 +126,7 @@ def test_every_student_learns_from_the_teachers_mean(work: Task, row: tuple[floa
         mean = torch.stack([tempered(work.network(t, given.images), 2.5) for t in stack.rows(teachers)]).mean(dim=0)
     picked = tempered(logits, 1.0)[torch.arange(20), given.labels]
     expected = 0.3 * -picked.log().mean() + 0.7 * 2.5**2 * kl(mean, logits / 2.5)
-    loss = Distillation(work.network, teachers, work.meter, temperature=2.5, weight=0.7, shared=True)
+    loss = Distillation(Teachers(work.network, teachers, work.meter), temperature=2.5, weight=0.7, shared=True)
     shares = torch.tensor(row, dtype=torch.float64)
     # ⅓ is a float32 in the loss.
     torch.testing.assert_close(loss(logits, given, shares), expected, rtol=1e-7, atol=0)
@@ -133,10 +135,22 @@ def test_every_student_learns_from_the_teachers_mean(work: Task, row: tuple[floa
 
 
 def test_passes_of_students_of_all_teachers(tmp_path: Path, cache: Path) -> None:
-    work = task(tmp_path, cache)
+    work = task(tmp_path, cache, augment="crop")
     grown(work, Distilled(members=3, t=0.2, beta=0.5, teacher="ensemble"))
     # Each student's batch through each teacher; the mixed network sees one of these batches.
     assert spent(work.meter) == (3 + 4 * 12, 3 * 15, 3 * 3 * 12)
+
+
+def test_what_is_remembered_is_what_would_be_answered(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache)
+    teachers, (given, *_) = fresh(work.network, 2), batches(work, 1)
+    asked, kept = (Teachers(work.network, teachers, work.meter) for _ in range(2))
+    kept.remember(work.data, 20)
+    assert work.meter.teacher_forwards == 2 * 5
+    where = positions(work.data, seed=0, member=0, step=0, batch_size=20)
+    known = Batch(given.images.float(), given.labels, where)
+    torch.testing.assert_close(kept.logits(1, known), asked.logits(1, Batch(given.images.float(), given.labels)))
+    assert work.meter.teacher_forwards == 2 * 5 + 1
 
 
 # Mixed images.
@@ -208,7 +222,7 @@ def test_students_and_teachers_see_the_mixed_images(tmp_path: Path, cache: Path)
     seen: list[Tensor] = []
     handle = work.network.module.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
     teachers = fresh(work.network, 2)
-    loss = Distillation(work.network, teachers, work.meter, temperature=2.0, weight=0.9)
+    loss = Distillation(Teachers(work.network, teachers, work.meter), temperature=2.0, weight=0.9)
     advance(work, State(fresh(work.network, 2)), 1, Objective(loss, inputs=mixup(1.0, 10)))
     handle.remove()
     plain = [given.images.float() for given in batches(work, 2)]
@@ -219,9 +233,12 @@ def test_students_and_teachers_see_the_mixed_images(tmp_path: Path, cache: Path)
         assert torch.equal(teacher, wanted)
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("mixed", [False, True])
-def test_gradient_of_students_under_a_constraint(mixed: bool, shared: bool, tmp_path: Path, cache: Path) -> None:
+def test_gradient_of_students_under_a_constraint(
+    mixed: bool, shared: bool, way: str, tmp_path: Path, cache: Path
+) -> None:
     work, count, tau, weight, beta = task(tmp_path, cache), 3, 3.0, 0.6, 0.7
     thetas, teachers, given = double(fresh(work.network, 3)), double(fresh(work.network, 5)), batches(work, count)
     teachers = {name: tensor[2:] for name, tensor in teachers.items()}
@@ -247,12 +264,9 @@ def test_gradient_of_students_under_a_constraint(mixed: bool, shared: bool, tmp_
         return torch.stack(parts[:3]).sum() + beta * count * parts[3]
 
     expected = by_autograd(work, {}, thetas, total)
-    loss = Distillation(work.network, teachers, work.meter, temperature=tau, weight=weight, shared=shared)
-    leaves = _Leaves(work.network, thetas)
-    _backward(
-        work.network, leaves, tied(Objective(loss), constraint="simplex", beta=beta), given, generator(5), Meter()
-    )
-    found = {name: tensor.grad for name, tensor in leaves.stacked.items()}
+    loss = Distillation(Teachers(work.network, teachers, work.meter), temperature=tau, weight=weight, shared=shared)
+    objective = tied(Objective(loss, prepare=loss.prepare), constraint="simplex", beta=beta)
+    found = gradient(work, thetas, objective, given, seed=5, way=WAYS[way])
     torch.testing.assert_close(found, expected, rtol=1e-6 if shared else 1e-9, atol=1e-8 if shared else 1e-12)
 
 

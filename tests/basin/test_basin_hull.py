@@ -16,7 +16,7 @@ from basin.connectivity.paths import grid, paths
 from basin.connectivity.probe import Probe, segment
 from basin.evaluation import predict, reset
 from basin.metrics.prediction import member_accuracies, member_nlls
-from basin.policies import POLICIES
+from basin.policies import POLICIES, Setting
 from basin.stack import Params, Stack
 from basin.task import Task
 
@@ -33,7 +33,7 @@ def calls(work: Task) -> Iterator[list[int]]:
 
 
 def probe(work: Task, thetas: Stack, bn_images: int | None = None) -> Probe:
-    return Probe(work.network, thetas, work.data, {"val": work.data.val, "test": work.data.test}, bn_images)
+    return Probe(Setting(work.network, thetas, work.data, bn_images), {"val": work.data.val, "test": work.data.test})
 
 
 def trained(work: Task, count: int) -> Stack:
@@ -63,7 +63,7 @@ def mixed_by_hand(thetas: Stack, row: Tensor) -> Params:
 def test_a_mixture_is_computed_once(tmp_path: Path, cache: Path) -> None:
     work = task(tmp_path, cache, val_size=50, **MODELS["batch"])
     asked = probe(work, fresh(work.network, 2), bn_images=30)
-    row = segment(0, 1, 0.25, 2)
+    row = segment(0, 1, 0.25, 2)[None]
     with calls(work) as seen:
         first = asked.mixed(row, "reset")
         assert seen == [30, 50, 60]
@@ -71,11 +71,11 @@ def test_a_mixture_is_computed_once(tmp_path: Path, cache: Path) -> None:
         assert seen == [30, 50, 60]
         asked.mixed(row, "interp")
         assert seen[3:] == [50, 60]
-        asked.mixed(row.flip(0), "interp")
+        asked.mixed(torch.cat([row, row.flip(1), row]), "interp")
         assert seen[5:] == [50, 60]
         asked.mixed(row, "repair")  # both members' moments, then as `reset`
         assert seen[7:] == [30, 30, 30, 50, 60]
-        asked.mixed(row.flip(0), "repair")
+        asked.mixed(row.flip(1), "repair")
         assert seen[12:] == [30, 50, 60]
         asked.mixed(row, "repair")
         assert len(seen) == 15
@@ -152,7 +152,7 @@ def test_the_hull_is_networks_mixed_and_evaluated_one_by_one(
         row = rows[point.index]
         params = mixed_by_hand(thetas, row)
         if policy == "reset":
-            params = reset(work.network, params, work.data, 80)
+            params = stack.row(reset(work.network, stack.stack([params]), work.data, 80), 0)
         accuracy, loss = by_hand(work, kind, params, point.split)
         assert point.accuracy == accuracy
         assert point.loss == pytest.approx(loss, rel=1e-4)

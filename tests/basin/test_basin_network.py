@@ -41,7 +41,8 @@ def test_a_call_is_the_module_s(kind: str, train: bool, tmp_path: Path, cache: P
     work = task(tmp_path, cache, **MODELS[kind])
     params, images = work.network.init(0), torch.randn(7, *SHAPE)
     plain = module(work, MODELS[kind], params).train(train)
-    assert torch.equal(work.network(params, images, train=train), plain(images))
+    found = work.network(params, images, train=train)
+    assert torch.equal(found, plain(images.contiguous(memory_format=torch.channels_last)))
     # BatchNorm's running statistics too.
     assert same(params, dict(plain.state_dict()))
 
@@ -91,15 +92,26 @@ def test_float64_weights_give_float64_logits() -> None:
     assert function(wide, torch.randn(7, *SHAPE, dtype=torch.float64)).dtype == torch.float64
 
 
-def test_cumulative_statistics_are_for_a_while_only() -> None:
+def test_momentum_is_for_one_call_only() -> None:
+    function = network("batch")
+    params, images = function.init(0), torch.randn(7, *SHAPE)
+    other = copy(params)
+    function(params, images, train=True, momentum=1.0)
+    convolved = torch.nn.functional.conv2d(images, other["conv.weight"], padding=1)
+    torch.testing.assert_close(params["norm.running_mean"], convolved.mean(dim=(0, 2, 3)), rtol=1e-4, atol=1e-6)
+    after = copy(other)
+    function(after, images, train=True)
+    network("batch")(other, images, train=True)
+    assert same(after, other)
+
+
+def test_evaluation_is_in_float32_unless_asked_otherwise() -> None:
     function = network("batch", "bfloat16")
     params, images = function.init(0), torch.randn(7, *SHAPE)
-    with pytest.raises(RuntimeError, match="stop"), function.cumulative_statistics():
-        raise RuntimeError("stop")
-    after = function.init(0)
-    function(after, images, train=True)
-    network("batch", "bfloat16")(params, images, train=True)
-    assert same(after, params)
+    half = function(params, images, precision="bfloat16")
+    assert torch.equal(half, half.bfloat16().float())
+    assert not torch.equal(half, function(params, images))
+    torch.testing.assert_close(half, function(params, images), rtol=0.1, atol=0.1)
 
 
 @pytest.mark.parametrize("width", [0.125, 0.7, 1.0, 1.3, 1.6, 4.0])

@@ -15,6 +15,7 @@ from basin.connectivity.plane import CollinearError, Plane, PlanePoint, plane
 from basin.connectivity.probe import Probe
 from basin.evaluation import predict
 from basin.metrics.prediction import member_accuracies, member_nlls
+from basin.policies import Setting
 from basin.stack import Stack
 from basin.task import Task
 
@@ -104,7 +105,7 @@ def displaced(work: Task, *moves: tuple[str, int, float]) -> Stack:
 
 
 def points(work: Task, thetas: Stack, anchors: tuple[int, int, int], count: int) -> list[PlanePoint]:
-    probe = Probe(work.network, thetas, work.data, {"val": work.data.val, "test": work.data.test})
+    probe = Probe(Setting(work.network, thetas, work.data), {"val": work.data.val, "test": work.data.test})
     return list(plane(probe, anchors, points=count, policy="reset"))
 
 

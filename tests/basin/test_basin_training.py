@@ -6,7 +6,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import MODELS, advance, alone, batches, by_autograd, copy, double, fresh, mixed_by_hand, module, same, task
+from tiny import (
+    MODELS,
+    WAYS,
+    advance,
+    alone,
+    batches,
+    by_autograd,
+    copy,
+    double,
+    fresh,
+    gradient,
+    mixed_by_hand,
+    module,
+    same,
+    task,
+)
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -14,11 +29,12 @@ from torch.nn import functional as F
 from basin import runs, stack
 from basin.constraints import path, proximal
 from basin.data import batch
-from basin.objective import Distillation, Draw, Meter, Objective, cross_entropy
+from basin.distillation import Distillation, Teachers
+from basin.objective import Draw, Meter, Objective, cross_entropy
 from basin.seeds import generator
 from basin.stack import Stack
 from basin.task import Task
-from basin.training import DivergedError, State, Training, _backward, _Leaves, train
+from basin.training import DivergedError, State, Training, train
 
 
 @pytest.fixture
@@ -104,9 +120,10 @@ def test_the_loss_is_the_mean_over_steps_and_members(tmp_path: Path, cache: Path
 # The gradient.
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("beta", [0.0, 0.7])
-def test_gradient_of_the_path_constraint(kind: str, beta: float, tmp_path: Path, cache: Path) -> None:
+def test_gradient_of_the_path_constraint(kind: str, beta: float, way: str, tmp_path: Path, cache: Path) -> None:
     work, count = task(tmp_path, cache, **MODELS[kind]), 3
     thetas, given = double(fresh(work.network, count)), batches(work, count)
     rows = torch.tensor([[0.3, 0.0, 0.7], [0.9, 0.1, 0.0]], dtype=torch.float64)
@@ -124,10 +141,8 @@ def test_gradient_of_the_path_constraint(kind: str, beta: float, tmp_path: Path,
         return count * loss
 
     expected = by_autograd(work, MODELS[kind], thetas, total)
-    leaves = _Leaves(work.network, thetas)
     objective = Objective(cross_entropy, beta, sampler=lambda draws, members: Draw(rows, source))
-    _backward(work.network, leaves, objective, given, generator(0), Meter())
-    found = {name: tensor.grad for name, tensor in leaves.stacked.items()}
+    found = gradient(work, thetas, objective, given, way=WAYS[way])
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
@@ -135,13 +150,7 @@ def test_gradient_of_the_proximal_constraint(tmp_path: Path, cache: Path) -> Non
     work, count, beta = task(tmp_path, cache), 3, 0.7
     thetas, given = double(fresh(work.network, count)), batches(work, count)
 
-    def gradient(strength: float) -> dict[str, Tensor]:
-        leaves = _Leaves(work.network, thetas)
-        objective = Objective(penalties=((strength, proximal),))
-        _backward(work.network, leaves, objective, given, generator(0), Meter())
-        return {name: tensor.grad for name, tensor in leaves.stacked.items()}
-
-    free, tied = gradient(0), gradient(beta)
+    free, tied = (gradient(work, thetas, Objective(penalties=((strength, proximal),)), given) for strength in (0, beta))
     numbers = sum(thetas[name][0].numel() for name in work.network.weights)
     for name in work.network.weights:
         # d/dθ_k of βK/P Σ_j ‖θ_j − mean‖² is 2βK/P (θ_k − mean): the mean's own share sums to zero.
@@ -190,7 +199,7 @@ OBJECTIVES = {
     "path": lambda work: Objective(beta=0.5, sampler=path),
     "proximal": lambda work: Objective(penalties=((0.5, proximal),)),
     "distilled": lambda work: Objective(
-        Distillation(work.network, fresh(work.network, 2), work.meter, temperature=2.0, weight=0.9),
+        Distillation(Teachers(work.network, fresh(work.network, 2), work.meter), temperature=2.0, weight=0.9),
         beta=0.5,
         sampler=path,
     ),

@@ -11,12 +11,16 @@ from basin import stack
 from basin.constructions.deep import Deep
 from basin.data import Split, batch
 from basin.data.digits import Digits
+from basin.engine import Way
+from basin.flat import Flat
+from basin.gradients import Step
 from basin.measure import Evaluation
 from basin.models.mlp import MLP
 from basin.network import Network
 from basin.objective import Batch, Meter, Objective
 from basin.place import Machine, Place
 from basin.runs import Runs
+from basin.seeds import generator
 from basin.stack import Params, Stack
 from basin.task import Task
 from basin.training import State, Training, train
@@ -147,3 +151,17 @@ def by_autograd(
         leaves[name].requires_grad_()
     total(net, leaves).backward()
     return {name: leaves[name].grad for name in work.network.weights}
+
+
+WAYS = {"loop": Way(), "threads": Way("threads", 2), "stacked": Way("stacked", 1, 8), "halves": Way("stacked", 1, 2)}
+"""Every way to run the networks of a stack."""
+
+
+def gradient(
+    work: Task, thetas: Stack, objective: Objective, given: list[Batch], *, seed: int = 0, way: Way = WAYS["loop"]
+) -> Stack:
+    """What one step accumulates; `thetas` are left as they are."""
+    flat = Flat(copy(thetas), work.network.weights)
+    draw = objective.sampler(generator(seed), len(given)) if objective.beta and objective.sampler else None
+    Step(work.network, flat, objective, given, draw, Meter(), way).backward()
+    return flat.views(flat.grads)

@@ -121,3 +121,16 @@ def test_impossible_splits_are_refused(fields: dict[str, object], message: str) 
 def test_images_without_labels_are_refused() -> None:
     with pytest.raises(ValueError, match="1797 images with 1 labels"):
         Arrays(np.zeros((1797, 1, 8, 8), np.uint8), np.zeros(1, np.int64), ARRAYS.test_images, ARRAYS.test_labels, ())
+
+
+def test_a_sample_holds_every_class_and_is_always_the_same() -> None:
+    held = split().test
+    some = held.sample(70)
+    assert len(some) == 70
+    assert torch.equal(some.index, held.sample(70).index)
+    assert set(some.index.tolist()) <= set(held.index.tolist())
+    counts = torch.bincount(some.labels, minlength=10)
+    assert int(counts.min()) >= 5
+    assert torch.equal(some.labels, torch.as_tensor(ARRAYS.test_labels)[some.index])
+    assert held.sample(None) is held
+    assert held.sample(len(held)) is held

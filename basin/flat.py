@@ -1,0 +1,106 @@
+"""The trained weights of a stack as one matrix [K, P], and their gradients as another: a step is a few operations."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from basin import stack
+from basin.stack import Params, Stack
+
+
+@dataclass(frozen=True)
+class Leaves:
+    """Several networks as autograd leaves with a leading axis."""
+
+    weights: Stack
+    buffers: Stack
+    grads: Stack
+    """Where gradients are accumulated."""
+
+    @property
+    def thetas(self) -> Stack:
+        """The networks."""
+        return self.weights | self.buffers
+
+    def backward(self, value: Tensor) -> None:
+        """Accumulate the gradient of a scalar."""
+        found = torch.autograd.grad(value, list(self.weights.values()))
+        torch._foreach_add_(list(self.grads.values()), list(found))
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Mixed networks of one training step; their buffers are of no use to anybody."""
+
+    weights: Float[Tensor, "S P"]
+    grads: Float[Tensor, "S P"]
+    alone: list[Params]
+    """Each of them as leaves with gradients in a row of `grads`."""
+    together: Leaves
+
+
+class Flat:
+    """A stack whose trained tensors are views into one matrix, and all that autograd accumulates there."""
+
+    def __init__(self, thetas: Stack, names: Sequence[str]) -> None:
+        """Move the named tensors of `thetas` into the matrix; the stack holds views of it from now on."""
+        self.names = tuple(names)
+        self.slots: dict[str, Tensor] = {}
+        """The optimizer's numbers for each weight, [K, P] each."""
+        shapes = [thetas[name].shape[1:] for name in names]
+        ends = list(accumulate(shape.numel() for shape in shapes))
+        self._places = list(zip(names, shapes, [0, *ends], ends, strict=False))
+        self.weights: Float[Tensor, "K P"] = stack.flatten(thetas, names)
+        self.grads: Float[Tensor, "K P"] = torch.zeros_like(self.weights)
+        thetas |= self.views(self.weights)
+        self._buffers = {name: tensor for name, tensor in thetas.items() if name not in set(names)}
+        self._members = self._alone(self.weights, self.grads, self._buffers)
+        self._mixed: dict[int, Mixed] = {}
+
+    def views(self, matrix: Float[Tensor, "R P"]) -> Stack:
+        """The rows of a matrix as a stack, of which each tensor is a view."""
+        return {name: matrix[:, at:end].view(-1, *shape) for name, shape, at, end in self._places}
+
+    def member(self, k: int) -> Params:
+        """Member k: leaves with gradients in row k, and its buffers, which training updates in place."""
+        return self._members[k]
+
+    def members(self, chosen: slice) -> Leaves:
+        """Several members."""
+        return self._leaves(self.weights[chosen], self.grads[chosen], stack.part(self._buffers, chosen))
+
+    def mixed(self, rows: Float[Tensor, "S K"]) -> Mixed:
+        """The networks `rows @ weights`, valid until as many are asked for again."""
+        count = len(rows)
+        if count not in self._mixed:
+            weights, grads = (self.weights.new_zeros(count, self.weights.shape[1]) for _ in range(2))
+            unused = stack.repeat(stack.row(self._buffers, 0), count)
+            alone, together = self._alone(weights, grads, unused), self._leaves(weights, grads, unused)
+            self._mixed[count] = Mixed(weights, grads, alone, together)
+        mixed = self._mixed[count]
+        torch.matmul(rows.to(self.weights), self.weights, out=mixed.weights)
+        mixed.grads.zero_()
+        return mixed
+
+    def take(self, rows: Float[Tensor, "S K"], mixed: Mixed, scale: float) -> None:
+        """Add `scale` times the mixed networks' gradients G to the members': Wᵀ G, the chain rule of a linear map."""
+        self.grads.addmm_(rows.to(self.grads).T, mixed.grads, alpha=scale)
+
+    def _alone(self, weights: Tensor, grads: Tensor, buffers: Stack) -> list[Params]:
+        pairs = enumerate(zip(weights, grads, strict=True))
+        return [self._leaf(own, grad) | stack.row(buffers, k) for k, (own, grad) in pairs]
+
+    def _leaf(self, weights: Float[Tensor, " P"], grads: Float[Tensor, " P"]) -> Params:
+        leaves = {name: weights[at:end].view(shape).requires_grad_() for name, shape, at, end in self._places}
+        for name, shape, at, end in self._places:
+            leaves[name].grad = grads[at:end].view(shape)
+        return leaves
+
+    # Not with gradients of their own that autograd adds to: it wants those of a strided leaf to be dense.
+    def _leaves(self, weights: Tensor, grads: Tensor, buffers: Stack) -> Leaves:
+        leaves = {name: view.detach().requires_grad_() for name, view in self.views(weights).items()}
+        return Leaves(leaves, buffers, self.views(grads))

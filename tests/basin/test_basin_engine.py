@@ -1,0 +1,174 @@
+"""Every way to run the networks of a stack gives the same numbers; the engine takes one that fits and is fast."""
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import MODELS, WAYS, advance, batches, copy, double, fresh, gradient, same, task
+
+from basin import stack
+from basin.connectivity.paths import Point, grid, paths
+from basin.connectivity.probe import Probe
+from basin.constraints import path
+from basin.engine import Engine, Way
+from basin.errors import UsageError
+from basin.evaluation import predict, reset
+from basin.objective import Objective
+from basin.policies import POLICIES, Setting
+from basin.stack import Stack
+from basin.task import Task
+from basin.training import State
+
+CPU = torch.device("cpu")
+TIED = Objective(beta=0.5, sampler=path)
+
+
+def engine(work: Task, wanted: str, threads: int = 2) -> Task:
+    work.network.engine = Engine(wanted, threads)  # type: ignore[arg-type]
+    return work
+
+
+@pytest.mark.parametrize("wanted", ["threads", "stacked"])
+@pytest.mark.parametrize("kind", MODELS)
+def test_loop_and_others_train_alike(kind: str, wanted: str, tmp_path: Path, cache: Path) -> None:
+    ends = []
+    for name in ("loop", wanted):
+        work = engine(task(tmp_path, cache, **MODELS[kind]), name)
+        ends.append(advance(work, State(fresh(work.network, 3)), 5, TIED))
+    loop, other = ends
+    for name, tensor in loop.thetas.items():
+        torch.testing.assert_close(other.thetas[name], tensor, rtol=1e-3, atol=1e-4)
+    assert other.loss == pytest.approx(loop.loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", MODELS)
+def test_gradients_agree_to_rounding_in_float64(kind: str, way: str, tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache, **MODELS[kind])
+    thetas, given = double(fresh(work.network, 3)), batches(work, 3)
+    expected = gradient(work, thetas, TIED, given)
+    found = gradient(work, thetas, TIED, given, way=WAYS[way])
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_threads_change_no_bit_of_a_member(tmp_path: Path, cache: Path) -> None:
+    ends = []
+    for wanted in ("loop", "threads"):
+        work = engine(task(tmp_path, cache, **MODELS["batch"]), wanted)
+        ends.append(advance(work, State(fresh(work.network, 3)), 5).thetas)
+    assert same(*ends)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_running_statistics_are_updated_in_one_call(kind: str, tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache, **MODELS[kind])
+    one, many = fresh(work.network, 3), fresh(work.network, 3)
+    images = [torch.randn(6, *work.data.shape) for _ in range(3)]
+    alone = work.network.each(one, images, train=True)
+    together = work.network.each(many, images, train=True, together=True)
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(many, one, rtol=1e-4, atol=1e-5)
+
+
+def curves(work: Task, thetas: Stack) -> list[Point]:
+    probe = Probe(Setting(work.network, thetas, work.data), {"val": work.data.val})
+    return list(paths(probe, alphas=grid(5), policies=POLICIES))
+
+
+@pytest.mark.parametrize("wanted", ["loop", "threads", "stacked"])
+@pytest.mark.parametrize("kind", MODELS)
+def test_evaluation_does_not_depend_on_the_engine(kind: str, wanted: str, tmp_path: Path, cache: Path) -> None:
+    plain, other = (engine(task(tmp_path, cache, **MODELS[kind]), name) for name in ("loop", wanted))
+    thetas = fresh(plain.network, 3)
+    expected, found = (predict(work.network, thetas, work.data.test, work.data) for work in (plain, other))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    way = other.network.engine.evaluation()
+    renewed = reset(other.network, thetas, other.data, 50, way=way)
+    torch.testing.assert_close(renewed, reset(plain.network, thetas, plain.data, 50), rtol=1e-4, atol=1e-5)
+    points = [curves(work, thetas) for work in (plain, other)]
+    for one, two in zip(*points, strict=True):
+        assert (one.i, one.j, one.alpha, one.policy) == (two.i, two.j, two.alpha, two.policy)
+        assert two.loss == pytest.approx(one.loss, rel=1e-4)
+
+
+# What is chosen.
+
+
+@pytest.mark.parametrize(("slow", "fast"), [("loop", "threads"), ("threads", "loop")])
+def test_auto_takes_what_is_faster_and_asks_once(slow: str, fast: str) -> None:
+    chooser, tried = Engine("auto", 2), []
+
+    def attempt(way: Way) -> None:
+        tried.append(way.name)
+        time.sleep(0.02 if way.name == slow else 0.0)
+
+    assert chooser.training(4, "plain", attempt).name == fast
+    count = len(tried)
+    assert chooser.training(4, "plain", attempt).name == fast
+    assert len(tried) == count
+    assert chooser.used == fast
+    chooser.training(4, "constrained", attempt)
+    assert len(tried) > count
+
+
+@pytest.mark.parametrize(("count", "threads"), [(1, 2), (4, 1)])
+def test_auto_has_no_choice_with_one_network_or_one_thread(count: int, threads: int) -> None:
+    def attempt(way: Way) -> None:
+        raise AssertionError("nothing to try")
+
+    assert Engine("auto", threads).training(count, "", attempt) == Way()
+
+
+def test_trials_that_fit_are_tried_with_fewer_networks_at_once() -> None:
+    widths = []
+
+    def attempt(way: Way) -> None:
+        widths.append(way.width)
+        if way.width > 2:
+            raise torch.OutOfMemoryError("out of memory\nand more words")
+
+    chosen = Engine("stacked").training(8, "", attempt)
+    assert widths == [8, 4, 2]
+    assert chosen == Way("stacked", 1, 2)
+    assert chosen.parts(5) == [slice(0, 2), slice(2, 4), slice(4, 5)]
+
+
+def test_a_step_that_never_fits_says_what_to_do() -> None:
+    def attempt(way: Way) -> None:
+        raise torch.OutOfMemoryError("no room\nand more words")
+
+    with pytest.raises(UsageError, match=r"one network's step does not fit into memory \(no room\): give a smaller"):
+        Engine("stacked").training(3, "", attempt)
+
+
+def test_a_step_out_of_memory_says_what_to_do(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache)
+
+    def full(*inputs: object) -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    handle = work.network.module.register_forward_pre_hook(full)
+    with pytest.raises(UsageError, match="give a smaller batch_size or width"):
+        advance(work, State(fresh(work.network, 2)), 1)
+    handle.remove()
+
+
+def test_trying_leaves_state_and_meter_alone(tmp_path: Path, cache: Path) -> None:
+    ends, meters = [], []
+    for wanted in ("loop", "auto"):
+        work = engine(task(tmp_path, cache, **MODELS["batch"]), wanted)
+        state = advance(work, State(fresh(work.network, 2)), 3, TIED)
+        ends.append(copy(state.thetas))
+        meters.append(work.meter)
+    for name, tensor in ends[0].items():
+        torch.testing.assert_close(ends[1][name], tensor, rtol=1e-5, atol=1e-6)
+    assert meters[0] == meters[1]
+
+
+def test_the_trained_stack_is_views_of_one_matrix(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache)
+    state = advance(work, State(fresh(work.network, 2)), 1)
+    storages = {state.thetas[name].untyped_storage().data_ptr() for name in work.network.weights}
+    assert len(storages) == 1
+    assert stack.size(state.thetas) == 2
