@@ -59,16 +59,25 @@ def quickstart(data: Path | None) -> Study:
 
 @study
 def cifar10_small(data: Path | None) -> Study:
-    """CIFAR-10 or a folder of its images, ResNet20, a short schedule on a subset, for two cores."""
-    dataset = datasets.make("imagefolder" if data is not None and _holds_folders(data) else "cifar10")
+    """CIFAR-10 or any images at 32 px, ResNet20, a short schedule on a subset, for two cores."""
+    folders = data is not None and _holds_folders(data)
+    dataset = datasets.make("imagefolder", resolution=32) if folders else datasets.make("cifar10")
     return Study(
         base=Trial(
             dataset=dataset,
             model=models.make("resnet20"),
             construction=constructions.make("deep", members=3),
             split=Split(train_size=3000, val_size=1000, test_size=1000),
-            training=Training(epochs=6, batch_size=100, lr=0.2, precision="bfloat16"),
-            evaluation=Evaluation(alphas=5, hull_points=4, bn_images=1000, progress_every=3),
+            training=Training(epochs=10, batch_size=100, lr=0.2, precision="bfloat16"),
+            evaluation=Evaluation(
+                alphas=5,
+                hull_points=4,
+                policies="reset",
+                bn_images=256,
+                path_images=400,
+                path_precision="bfloat16",
+                progress_every=5,
+            ),
         ),
         space=Space(("constrained", "distilled"), SEARCHED),
         trials=12,
