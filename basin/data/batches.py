@@ -59,17 +59,21 @@ def _crop(x: Tensor, draw: Generator) -> Tensor:
 
     Padding after normalisation is padding with the training images' mean colour, as He's mean-subtracted images had.
     """
-    n, _, height, width = x.shape
+    n, channels, height, width = x.shape
     border = height // 8
-    top, left = torch.randint(0, 2 * border + 1, (2, n), generator=draw).to(x.device)
-    windows = pad(x, (border,) * 4).unfold(2, height, 1).unfold(3, width, 1)
-    return windows[torch.arange(n, device=x.device), :, top, left]
+    top, left = torch.randint(0, 2 * border + 1, (2, n, 1, 1), generator=draw).to(x.device)
+    padded = pad(x, (border,) * 4).contiguous()
+    # Every run of `width` pixels is a row to choose from: choosing copies whole rows.
+    runs = padded.as_strided((padded.numel() - width + 1, width), (1, 1))
+    planes = torch.arange(n * channels, device=x.device).view(n, channels, 1)
+    rows = planes * padded.shape[2] + top + torch.arange(height, device=x.device)
+    return runs.index_select(0, (rows * padded.shape[3] + left).flatten()).view(x.shape)
 
 
 def _flip(x: Tensor, draw: Generator) -> Tensor:
     """Each image mirrored left to right with probability ½."""
-    mirrored = (torch.rand(len(x), generator=draw) < 0.5).to(x.device)
-    return torch.where(mirrored[:, None, None, None], x.flip(3), x)
+    mirrored = (torch.rand(len(x), generator=draw) < 0.5).nonzero()[:, 0].to(x.device)
+    return x.index_copy(0, mirrored, x.index_select(0, mirrored).flip(3))
 
 
 def _cutout(x: Tensor, draw: Generator) -> Tensor:

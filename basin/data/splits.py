@@ -48,7 +48,8 @@ class Images:
     def take(self, positions: Int64[Tensor, " b"]) -> tuple[UInt8[Tensor, "b c h w"], Int64[Tensor, " b"]]:
         """The images and labels at `positions` (0 … n−1, on any device) of this split."""
         positions = positions.to(self.index.device)
-        return self.images[self.index[positions]], self.labels[positions]
+        # index_select copies whole images; indexing by a tensor goes from pixel to pixel, twenty times slower.
+        return self.images.index_select(0, self.index[positions]), self.labels[positions]
 
     def subset(self, positions: Int64[Tensor, " b"]) -> "Images":
         """The images at `positions` of this split, as a split of their own."""

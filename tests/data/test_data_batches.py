@@ -101,6 +101,15 @@ def test_augmentation_equals_the_slow_one(kind: str, shape: tuple[int, ...]) -> 
         assert torch.equal(augment(x.clone(), kind, generator(seed)), oracle(x, kind, generator(seed)))
 
 
+def test_the_layout_in_memory_does_not_matter() -> None:
+    x = torch.randn(5, 3, 8, 8, generator=generator("pixels"))
+    shuffled = x.contiguous(memory_format=torch.channels_last)
+    for kind in KINDS:
+        assert torch.equal(augment(shuffled, kind, generator(1)), augment(x, kind, generator(1)))
+    small = x[:, :, :7, :7]  # too small for a border
+    assert torch.equal(augment(small, "crop", generator(1)), small)
+
+
 def test_crops_reach_every_offset_and_flips_are_fair() -> None:
     x = torch.arange(64.0).reshape(1, 1, 8, 8).expand(4000, 1, 8, 8)
     centres = augment(x, "crop", generator(0))[:, 0, 4, 4]
