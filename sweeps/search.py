@@ -31,18 +31,29 @@ class LedgerSearch(Searcher):
         self._study, self._store, self._trials, self._seed = study, store, trials, seed
         self._given = owed
         self._owed = list(owed)
-        self._others = {study.trial(config["changes"]).key for config in owed}
+        self._keys = {study.trial(config["changes"]).key for config in owed}
         self._optuna = open_study(store.folder / "optuna.journal", study, seed)
         self._open: dict[str, int] = {}
         self._orphans = self._reconcile()
         self._owed += self._failed()
+        # Counted once, then kept up to date: looking through all trials for each new one is quadratic in the sweep.
+        self._asked = self._distinct = self._repeats = 0
+        for trial in self._optuna.get_trials(deepcopy=False):
+            self._count(trial.user_attrs.get("key"), duplicate=bool(trial.user_attrs.get("duplicate")))
+
+    def _count(self, key: str | None, *, duplicate: bool) -> None:
+        """Note a configuration of the study; `_repeats` are the duplicates since the last that was none."""
+        self._asked += 1
+        self._distinct += not duplicate
+        self._repeats = self._repeats + 1 if duplicate else 0
+        if key:
+            self._keys.add(key)
 
     @property
     def left(self) -> int:
         """Trials still to be handed out, at most."""
-        duplicates = [bool(t.user_attrs.get("duplicate")) for t in self._optuna.get_trials(deepcopy=False)]
-        exhausted = len(duplicates) > TRIES and all(duplicates[-TRIES:])
-        fresh = 0 if exhausted else max(0, self._trials - duplicates.count(False))
+        exhausted = self._asked > TRIES and self._repeats >= TRIES
+        fresh = 0 if exhausted else max(0, self._trials - self._distinct)
         return len(self._owed) + len(self._orphans) + fresh
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
@@ -52,16 +63,17 @@ class LedgerSearch(Searcher):
         if self._orphans:
             number = self._orphans.pop(0)
             self._open[trial_id] = number
-            return {"role": "search", "changes": self._optuna.trials[number].user_attrs["changes"]}
+            return {"role": "search", "changes": self._optuna.get_trials(deepcopy=False)[number].user_attrs["changes"]}
         for _ in range(TRIES):
             if not self.left:
                 break
             asked = self._optuna.ask()
             changes = {**self._study.space.draw(asked), "seed": self._seed}
             key = self._study.trial(changes).key
-            known = self._others | {t.user_attrs.get("key") for t in self._optuna.get_trials(deepcopy=False)}
+            duplicate = key in self._keys
+            self._count(key, duplicate=duplicate)
             asked.set_user_attr("changes", changes)
-            if key in known:
+            if duplicate:
                 asked.set_user_attr("duplicate", True)
                 self._optuna.tell(asked, state=TrialState.FAIL)
                 continue
