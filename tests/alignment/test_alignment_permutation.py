@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 from aligning import KINDS, difference, distinct, network, shuffled
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from basin.alignment.permutation import compose, identity, nested, permute, random
+from basin.alignment.weight_matching import inner_product
 from basin.models.symmetry import Group, Part, Symmetry
 from basin.seeds import generator
 
@@ -80,6 +81,28 @@ def test_permutations_compose(kind: str) -> None:
     assert all(torch.equal(both[name], twice[name]) for name in params)
     same = permute(params, symmetry, identity(symmetry))
     assert all(torch.equal(same[name], params[name]) for name in params)
+
+
+@settings(max_examples=30)
+@given(kind=st.sampled_from(["mlp", "group", "vit"]), seeds=st.lists(st.integers(0, 2**32), min_size=3, max_size=3))
+def test_permutations_are_a_group_of_rotations(kind: str, seeds: list[int]) -> None:
+    function, symmetry = network(kind)
+    first, second, third = (random(symmetry, generator(seed)) for seed in seeds)
+    back = {name: tuple(index.argsort() for index in units) for name, units in first.items()}
+    a, b = ({n: distinct(function, seed)[n] for n in function.weights} for seed in (0, 1))
+    own = {
+        name: replace(group, parts=tuple(replace(p, axes=tuple(x for x in p.axes if x[0] in a)) for p in group.parts))
+        for name, group in symmetry.items()
+    }
+    for name, units in compose(first, back).items():
+        assert all(torch.equal(index, identity(symmetry)[name][0]) for index in units)
+    for left, right in zip(
+        compose(compose(first, second), third).values(), compose(first, compose(second, third)).values(), strict=True
+    ):
+        assert all(torch.equal(x, y) for x, y in zip(left, right, strict=True))
+    # Lengths and angles stay; a permutation moves to the other side as its inverse.
+    assert inner_product(permute(a, own, first), permute(b, own, first)) == pytest.approx(inner_product(a, b))
+    assert inner_product(a, permute(b, own, first)) == pytest.approx(inner_product(permute(a, own, back), b))
 
 
 @given(blocks=st.integers(1, 5), length=st.integers(1, 5), parts=st.integers(1, 3), seed=st.integers(0, 2**32))

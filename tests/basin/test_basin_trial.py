@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from tiny import MODELS, place, same, trial
 
+from basin.constructions import constructions
 from basin.constructions.constrained import Constrained
 from basin.constructions.deep import Deep
 from basin.constructions.distilled import Distilled
@@ -74,6 +77,40 @@ def test_the_order_of_changes_does_not_matter() -> None:
     backwards = dict(reversed(list(changes.items())))
     assert overlay(DEFAULT, changes) == overlay(DEFAULT, backwards)
     assert overlay(DEFAULT, changes).key == overlay(DEFAULT, backwards).key
+
+
+CHANGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "seed": st.integers(0, 2**63),
+        "model": st.sampled_from(["mlp", "resnet8", "resnet20"]),
+        "construction": st.sampled_from(list(constructions)),
+        "members": st.integers(2, 5),
+        "lr": st.floats(0, 10) | st.just(0.1),
+        "epochs": st.integers(1, 1000) | st.just(40),
+        "schedule": st.sampled_from(["cosine", "linear"]),
+        "train_size": st.none() | st.integers(1, 5),
+        "alphas": st.sampled_from([3, 11, 25]),
+        "ood": st.none() | st.sampled_from(["digits", "cifar10"]),
+        "predictions": st.booleans(),
+    },
+)
+
+
+@given(changes=CHANGES, others=CHANGES, draw=st.data())
+def test_a_key_is_a_function_of_the_contents(
+    changes: dict[str, object], others: dict[str, object], draw: st.DataObject
+) -> None:
+    one, other = overlay(DEFAULT, changes), overlay(DEFAULT, others)
+    assert (one.key == other.key) == (one.flat() == other.flat())
+    assert (one.recipe_key == other.recipe_key) == all(
+        getattr(one, section) == getattr(other, section)
+        for section in ("dataset", "split", "model", "training", "seed")
+    )
+    shuffled = draw.draw(st.permutations(list(changes)))
+    assert overlay(DEFAULT, {name: str(changes[name]) for name in shuffled}).key == one.key
+    settable = {name: value for name, value in one.flat().items() if name in one.settable()}
+    assert overlay(other, settable).key == one.key, "whatever it is made from"
 
 
 def test_every_content_changes_the_name() -> None:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from cases import answers, drawn, predictions, right, slow
+from cases import answers, drawn, predictions, right
 from hypothesis import given
 from hypothesis import strategies as st
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
@@ -25,16 +25,6 @@ from basin.metrics.prediction import (
     member_worst_accuracy,
     nll,
 )
-
-
-@pytest.mark.parametrize("members", [1, 2, 5])
-@pytest.mark.parametrize("scale", [0.1, 2, 10])
-@pytest.mark.parametrize("calibrated", [True, False])
-def test_every_metric_is_the_slow_one(members: int, scale: float, calibrated: bool) -> None:
-    log_probs = predictions(members, scale=scale)
-    labels = drawn(ensemble_log_probs(log_probs)) if calibrated else answers()
-    found = score(log_probs, labels)
-    assert found == pytest.approx({name: slow(log_probs, labels)[name] for name in found}, rel=1e-9, abs=1e-9)
 
 
 def test_every_metric_has_a_unit_and_one_line_of_meaning() -> None:

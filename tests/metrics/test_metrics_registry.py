@@ -5,20 +5,54 @@ import math
 
 import pytest
 import torch
-from cases import answers, predictions, right
+from cases import DEGENERATE, answers, drawn, predictions, slow
+from torch import Tensor
 
 from basin.metrics import metric, metrics, score
+from basin.metrics.prediction import ensemble_log_probs
+from basin.metrics.temperature import tempered_nll
 
 FINAL = {name for name, found in metrics().items() if found.final}
 NEEDY = {name for name, found in metrics().items() if found.needs}
-DEGENERATE = {
-    "one class": lambda labels: torch.zeros(3, len(labels), 7, dtype=torch.float64).log_softmax(dim=2),
-    "all right": lambda labels: right(labels),
-    "all wrong": lambda labels: right((labels + 1) % 7),
-    "one wrong": lambda labels: torch.cat([right(labels, members=2), right((labels + 1) % 7, members=1)]),
-    "single member": lambda labels: predictions(1, len(labels)),
-    "always the same": lambda labels: right(torch.zeros_like(labels)),
-}
+FITTED = {"temperature", "scaled_nll", "calibrated_log_likelihood"}
+"""Against oracles of their own in test_metrics_calibration.py."""
+
+
+def everything(log_probs: Tensor, labels: Tensor, ood: Tensor) -> dict[str, float]:
+    """Every metric that needs no temperature."""
+    found = score(log_probs, labels, final=True, fit=(log_probs, labels), ood=ood)
+    assert found.keys() == metrics().keys()
+    return {name: value for name, value in found.items() if name not in FITTED}
+
+
+@pytest.mark.parametrize("members", [1, 2, 5])
+@pytest.mark.parametrize("scale", [0.1, 2, 10])
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_every_metric_is_the_slow_one(members: int, scale: float, calibrated: bool) -> None:
+    log_probs, ood = predictions(members, scale=scale), predictions(members, 60, seed=1)
+    labels = drawn(ensemble_log_probs(log_probs)) if calibrated else answers()
+    assert everything(log_probs, labels, ood) == pytest.approx(slow(log_probs, labels, ood), rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("case", DEGENERATE)
+@pytest.mark.parametrize("images", [1, 2, 30])
+def test_every_metric_is_the_slow_one_at_the_edges(case: str, images: int) -> None:
+    log_probs, labels = DEGENERATE[case](images)
+    for ood in (log_probs, torch.zeros_like(log_probs).log_softmax(dim=2)):
+        assert everything(log_probs, labels, ood) == pytest.approx(slow(log_probs, labels, ood), rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("case", DEGENERATE)
+def test_fitted_temperatures_are_the_best_of_a_grid_at_the_edges(case: str) -> None:
+    log_probs, labels = DEGENERATE[case](30)
+    ensemble = ensemble_log_probs(log_probs)
+    possible = ensemble.gather(1, labels[:, None])[:, 0] > -math.inf
+    found = metrics()["temperature"].compute(log_probs, labels)
+    if not possible.any():
+        assert found == 1
+        return
+    grid = [tempered_nll(ensemble[possible], labels[possible], t) for t in torch.logspace(-2, 2, 401).tolist()]
+    assert tempered_nll(ensemble[possible], labels[possible], found) <= min(grid) + 1e-6
 
 
 def test_expensive_metrics_wait_for_the_end() -> None:
@@ -41,8 +75,8 @@ def test_a_metric_is_a_function_of_its_module(name: str) -> None:
 @pytest.mark.parametrize("case", DEGENERATE)
 @pytest.mark.parametrize("images", [1, 30])
 def test_no_metric_is_ever_not_a_number(name: str, case: str, images: int) -> None:
-    found, labels = metrics()[name], answers(images)
-    log_probs = DEGENERATE[case](labels)
+    found = metrics()[name]
+    log_probs, labels = DEGENERATE[case](images)
     given = {"fit": (log_probs, labels), "ood": log_probs}
     value = found.compute(log_probs, labels, **{need: given[need] for need in found.needs})
     assert isinstance(value, float)
