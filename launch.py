@@ -48,14 +48,14 @@ def studies() -> None:
     """
     from sweeps.studies import STUDIES, build
 
-    table = Table("study", "trials", "dataset", "model", "searched", "what it is")
+    table = Table("study", "trials", "dataset", "model", "searched, or varied in a grid", "what it is")
     for name, function in sorted(STUDIES.items()):
         study = build(name, None)
         flat = study.base.flat()
-        searched = ", ".join(study.space.searched)
+        varied = ", ".join(study.space.searched or study.varied())
         doc = (function.__doc__ or "").partition("\n")[0]
         count = f"{study.trials} searched" if study.trials else f"{len(study.grid)} × {study.seeds} seeds"
-        table.add_row(name, count, str(flat["dataset"]), str(flat["model"]), searched, doc)
+        table.add_row(name, count, str(flat["dataset"]), str(flat["model"]), varied, doc)
     out.print(table)
 
 

@@ -1,4 +1,8 @@
-"""The studies: one function each. Without --data they use digits, so that each of them runs anywhere in minutes."""
+"""The studies: one function each. Without --data they use digits, so that each of them runs anywhere in minutes.
+
+With --data, grids start from the base of `cifar10-small`. A sweep has one dataset: run a study once for each, under a
+name of its own; trials of one recipe share their trunks and teachers wherever they are.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,6 +14,7 @@ from basin.data import Split, datasets
 from basin.errors import UsageError, one_of
 from basin.measure import Evaluation
 from basin.models import models
+from basin.spec import describe
 from basin.training import Training
 from basin.trial import Trial
 from sweeps.space import Space
@@ -23,6 +28,14 @@ VIT: Changes = {
     "weight_decay": 0.05,
 }
 """What a transformer is trained with."""
+
+NAMES = {
+    "cifar-10-": "cifar10",
+    "cifar-100-": "cifar100",
+    "tiny-imagenet": "tiny-imagenet",
+    "fashion-mnist": "fashion-mnist",
+}
+"""How the official files and folders begin → dataset."""
 
 StudyFunction = Callable[[Path | None], Study]
 STUDIES: dict[str, StudyFunction] = {}
@@ -59,9 +72,10 @@ def quickstart(data: Path | None) -> Study:
 
 @study
 def cifar10_small(data: Path | None) -> Study:
-    """CIFAR-10 or any images at 32 px, ResNet20, a short schedule on a subset, for two cores."""
-    folders = data is not None and _holds_folders(data)
-    dataset = datasets.make("imagefolder", resolution=32) if folders else datasets.make("cifar10")
+    """CIFAR-10, or what --data holds, at 32 px, ResNet20, a short schedule on a subset, for two cores."""
+    name = "cifar10" if data is None else _dataset_of(data)
+    sizes = {"resolution"} & {field.name for field in describe(datasets.entry(name)[0])}
+    dataset = datasets.make(name, **dict.fromkeys(sizes, 32))
     return Study(
         base=Trial(
             dataset=dataset,
@@ -165,9 +179,10 @@ def _vit(data: Path | None) -> Changes:
     return {**VIT, **(small if data is None else {})}
 
 
-def _holds_folders(data: Path) -> bool:
-    """Whether the data are anything but CIFAR's own binary files."""
+def _dataset_of(data: Path) -> str:
+    """The dataset that a file or folder holds, by its name; class folders of images where the name says nothing."""
     if not data.exists():
         raise UsageError(f"--data {data}: expected a file or a folder, found nothing there")
-    binary = data.name.startswith("cifar-10-") or (data / "cifar-10-batches-py").is_dir()
-    return not binary
+    if (data / "cifar-10-batches-py").is_dir():
+        return "cifar10"
+    return next((dataset for start, dataset in NAMES.items() if data.name.startswith(start)), "imagefolder")

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from basin.constructions import constructions
 from basin.errors import UsageError, one_of
 from basin.place import Machine
-from basin.spec import Value, describe
-from basin.trial import Trial, overlay
+from basin.spec import describe
+from basin.trial import REGISTRIES, Trial, overlay
 from sweeps.space import Space
 
 Changes = Mapping[str, object]
@@ -38,7 +38,8 @@ class Study:
     def set(self, changes: Changes) -> "Study":
         """The study with changed base fields; a field that is set is no longer searched.
 
-        Raises UsageError for a name that neither the base nor any searched construction has.
+        Of a grid stay the points of the construction or model that is set. Raises UsageError for a name that neither
+        the base nor any searched construction has.
         """
         changes = dict(changes)
         if "seed" in changes:
@@ -48,20 +49,26 @@ class Study:
             constructions.entry(chosen)
             grid = tuple(point for point in self.grid if point.get("construction") == chosen)
             return replace(self, space=self.space.only(chosen), grid=grid).set(changes)
-        base, searched = self.base, self.space.hyperparameters()
-        fixed: dict[str, Value] = {}
-        for name, value in changes.items():
-            if name not in searched and name not in base.settable():
-                raise one_of("field", name, {*searched, *base.settable(), *(f.name for f in describe(Machine))})
-            if name in searched:
-                fixed[name] = searched[name].parse(value)
-            if name in base.settable():
-                base = overlay(base, {name: value})
+        if "model" in changes:
+            self = replace(self, grid=_of_model(self.grid, str(changes["model"])))
+        # A new model has other fields, and fields are checked together: first the names, then all values at once.
+        base = overlay(self.base, {name: value for name, value in changes.items() if name in REGISTRIES})
+        searched, possible = self.space.hyperparameters(), base.settable()
+        for name in changes:
+            if name not in searched and name not in possible:
+                raise one_of("field", name, {*searched, *possible, *(f.name for f in describe(Machine))})
+        fixed = {name: searched[name].parse(value) for name, value in changes.items() if name in searched}
+        base = overlay(base, {name: value for name, value in changes.items() if name in possible})
         return replace(self, base=base, space=self.space.fix(fixed), pinned=self.pinned | changes.keys())
 
     def sized(self, trials: int | None, sampler: str | None) -> "Study":
         """The study with another number of configurations or another sampler."""
         return replace(self, trials=trials or self.trials, sampler=sampler or self.sampler)
+
+    def varied(self) -> list[str]:
+        """The fields in which the points of the grid differ, apart from those that a model of their own brings."""
+        names = dict.fromkeys(name for point in self.grid for name in point if "model" not in point or name == "model")
+        return [name for name in names if len({str(point.get(name)) for point in self.grid}) > 1]
 
     def owed(self, seeds: Sequence[int]) -> list[tuple[str, Changes]]:
         """Role and changes of the trials that are run whatever the search finds."""
@@ -73,3 +80,10 @@ class Study:
         name = str(changes.get("construction", self.space.constructions[0]))
         free = {field: value for field, value in changes.items() if field not in self.pinned}
         return overlay(self.base, {**self.space.fixed_for(name), **free})
+
+
+def _of_model(grid: tuple[Changes, ...], model: str) -> tuple[Changes, ...]:
+    """The points that name this model and bring its settings; if none does, those that leave it to the base."""
+    return tuple(point for point in grid if point.get("model") == model) or tuple(
+        point for point in grid if "model" not in point
+    )

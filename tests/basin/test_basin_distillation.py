@@ -1,6 +1,7 @@
 """The distillation loss against its formula and autograd, with one teacher or all, on plain or mixed images."""
 
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,16 @@ def test_teachers_are_evaluated_not_trained(tmp_path: Path, cache: Path) -> None
     objective = Objective(Distillation(Teachers(work.network, teachers, work.meter), temperature=2.0, weight=1.0))
     advance(work, State(fresh(work.network, 2)), 3, objective)
     assert same(teachers, before)
+
+
+def test_teachers_are_read_once(tmp_path: Path, cache: Path) -> None:
+    construction = Distilled(members=3, t=0.2)
+    expected = grown(task(tmp_path / "kept", cache), construction).vertices
+    growing = construction.grow(task(tmp_path / "gone", cache))
+    next(growing)
+    shutil.rmtree(tmp_path / "gone")
+    *_, ensemble = growing
+    assert same(ensemble.vertices, expected)
 
 
 # All teachers together.

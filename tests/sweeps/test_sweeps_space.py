@@ -164,6 +164,50 @@ def test_a_field_that_is_set_holds_in_a_grid_too() -> None:
     assert {point["construction"] for point in kinds} == {"deep"}
 
 
+def test_a_grid_keeps_the_points_of_the_model_that_is_set() -> None:
+    def found(**changes: object) -> set[tuple[object, ...]]:
+        chosen = build("paper", None).set(changes)
+        flats = [chosen.trial(point).flat() for _, point in chosen.owed([0])]
+        assert len(flats) == len({flat["construction"] for flat in flats}) == 5
+        return {(flat["model"], flat["optimizer"], flat["lr"], flat.get("dim")) for flat in flats}
+
+    assert found(model="vit") == {("vit", "adamw", 1e-3, 32)}
+    assert found(model="vit", dim="8", heads="2") == {("vit", "adamw", 1e-3, 8)}
+    assert found(model="resnet20") == {("resnet20", "sgd", 0.1, None)}
+
+
+def test_a_grid_says_what_varies() -> None:
+    varied = {name: build(name, None).varied() for name in STUDIES if build(name, None).grid}
+    assert varied == {
+        "alignment": ["construction", "width", "matching"],
+        "architectures": ["construction", "norm", "model"],
+        "constraint": ["t", "beta", "constraint"],
+        "ensemble-size": ["members"],
+        "paper": ["construction", "model"],
+        "time-parameter": ["t", "beta"],
+        "tradeoff": ["beta", "temperature"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset"),
+    [
+        ("cifar-10-python.tar.gz", "cifar10"),
+        ("cifar-100-python.tar.gz", "cifar100"),
+        ("tiny-imagenet-200.zip", "tiny-imagenet"),
+        ("fashion-mnist", "fashion-mnist"),
+        ("cifar10-jpeg.tar.xz", "imagefolder"),
+        ("mine", "imagefolder"),
+    ],
+)
+def test_a_study_takes_the_dataset_that_the_data_are_named_like(name: str, dataset: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    for study_name in STUDIES.keys() - {"quickstart"}:
+        assert build(study_name, tmp_path / name).base.flat()["dataset"] == dataset
+    (tmp_path / name / "cifar-10-batches-py").mkdir()
+    assert build("paper", tmp_path / name).base.flat()["dataset"] == "cifar10"
+
+
 def test_names_that_vary() -> None:
     params = [{"t": "0.1", "beta": "1", "lr": "1"}, {"t": "0.1", "beta": "2", "lr": "2", "weight": "1"}]
     assert varying_names(params) == ["beta", "weight"]
