@@ -21,6 +21,7 @@ from basin.stack import Stack
 from basin.training import train
 
 DRAWS = 6000
+CONSTRAINTS = ("path", "star", "simplex", "proximal")
 
 
 def drawn(sampler: object, count: int) -> tuple[Tensor, Tensor]:
@@ -126,7 +127,7 @@ def test_orthogonality_is_the_formula(tmp_path: Path, cache: Path) -> None:
 
 
 @pytest.mark.parametrize("draws", [1, 3])
-@pytest.mark.parametrize("constraint", ["path", "star", "simplex", "proximal"])
+@pytest.mark.parametrize("constraint", CONSTRAINTS)
 @pytest.mark.parametrize("kind", ["mlp", "batch"])
 def test_gradient_of_a_tied_objective(kind: str, constraint: str, draws: int, tmp_path: Path, cache: Path) -> None:
     work, count, beta, apart = task(tmp_path, cache, **MODELS[kind]), 3, 0.7, 0.4
@@ -175,8 +176,9 @@ def test_orthogonality_pushes_apart_and_beta_pulls_together(tmp_path: Path, cach
 # What a constraint of strength 0 leaves, and what members start from.
 
 
-@pytest.mark.parametrize("constraint", ["path", "star", "simplex", "proximal"])
-@pytest.mark.parametrize("kind", ["mlp", "batch"])
+@pytest.mark.parametrize(
+    ("kind", "constraint"), [*((kind, "path") for kind in MODELS), *(("batch", name) for name in CONSTRAINTS[1:])]
+)
 def test_branches_without_strength_are_independent(kind: str, constraint: str, tmp_path: Path, cache: Path) -> None:
     work = task(tmp_path, cache, **MODELS[kind])
     branches = grown(work, Constrained(members=3, t=0.4, beta=0.0, constraint=constraint)).vertices  # type: ignore[arg-type]

@@ -211,9 +211,11 @@ def test_a_free_branch_with_the_trunk_s_data_is_the_trunk(kind: str, t: float, t
     assert not same(stack.row(branches, 1), stack.row(branches, 0))
 
 
-def test_with_t_one_there_is_one_network(tmp_path: Path, cache: Path) -> None:
-    work = task(tmp_path, cache)
-    branches = grown(work, make("constrained", t=1.0)).vertices
+@pytest.mark.parametrize("kind", ["mlp", "batch"])
+@pytest.mark.parametrize("name", ["constrained", "distilled"])
+def test_with_t_one_there_is_one_network(name: str, kind: str, tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache, **MODELS[kind])
+    branches = grown(work, make(name, t=1.0)).vertices
     single = stack.row(work.runs.state(0).thetas, 0)
     assert [same(row, single) for row in stack.rows(branches)] == [True] * 3
 

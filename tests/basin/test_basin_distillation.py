@@ -283,14 +283,7 @@ def test_gradient_of_students_under_a_constraint(
 
 @pytest.mark.parametrize(
     ("kind", "constraint"),
-    [
-        ("mlp", "path"),
-        ("mlp", "star"),
-        ("mlp", "simplex"),
-        ("mlp", "proximal"),
-        ("batch", "path"),
-        ("batch", "proximal"),
-    ],
+    [*((kind, "path") for kind in MODELS), ("batch", "star"), ("batch", "simplex"), ("batch", "proximal")],
 )
 def test_students_without_teachers_are_constrained(kind: str, constraint: str, tmp_path: Path, cache: Path) -> None:
     settings = {"members": 3, "t": 0.2, "beta": 0.7, "constraint": constraint}
