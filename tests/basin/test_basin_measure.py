@@ -11,11 +11,13 @@ from basin.connectivity.hull import gaps, hull
 from basin.connectivity.paths import connectivity, grid, instability, paths
 from basin.connectivity.probe import Probe
 from basin.constructions.constrained import Constrained
+from basin.constructions.deep import Deep
 from basin.constructions.permuted import Permuted
 from basin.ensemble import Ensemble
 from basin.errors import UsageError
 from basin.evaluation import predict
 from basin.measure import Evaluation, measure, validate
+from basin.metrics.temperature import scaled_nll
 from basin.policies import Setting
 from basin.spec import replace_known
 from basin.task import Task
@@ -144,6 +146,15 @@ def test_predictions_are_kept_as_they_were_made(tmp_path: Path, cache: Path) -> 
         images = getattr(work.data, kept.split)
         assert torch.equal(kept.log_probs, predict(work.network, ensemble.vertices, images, work.data))
         assert torch.equal(kept.labels, images.labels)
+
+
+def test_the_temperature_of_test_images_is_that_of_validation(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache)
+    ensemble = grown(work, Deep(members=2))
+    found = measure(work, ensemble, Evaluation(alphas=3, predictions=True))
+    val, test = ((kept.log_probs.double(), kept.labels) for kept in found.predictions)
+    assert found.scores["test_scaled_nll"] == scaled_nll(*test, fit=val) != scaled_nll(*test, fit=test)
+    assert "val_scaled_nll" not in found.scores
 
 
 def test_no_hull_points_leave_the_centroid(tmp_path: Path, cache: Path) -> None:
