@@ -3,10 +3,11 @@
 import csv
 import io
 from collections.abc import Sequence
-from statistics import mean
+from statistics import mean, stdev
 
 from rich.console import Console
 from rich.table import Table
+from scipy.special import stdtrit  # type: ignore[import-untyped]
 
 from sweeps.best import Best
 from sweeps.reading import Run
@@ -55,7 +56,8 @@ def _front(answer: Best, split: str) -> Table:
         table.add_row(run.key[:8], run.construction, *hyperparameters, *_numbers([run], shown, split))
     if answer.reference:
         table.add_section()
-        label = f"mean of {len(answer.reference)} seeds"
+        count = len(answer.reference)
+        label = f"mean of {count} seeds, ± 95 %" if count > 1 else "one seed"
         table.add_row(
             label, answer.reference[0].construction, *("" for _ in names), *_numbers(answer.reference, shown, split)
         )
@@ -87,9 +89,14 @@ def _numbers(runs: Sequence[Run], names: Sequence[str], split: str) -> list[str]
 
 
 def _mean(values: Sequence[float], name: str) -> str:
+    """Of several seeds with half of the 95 % Student-t interval."""
     if not values:
         return "–"  # a single member has no pairs, a network without BatchNorm one policy
-    return f"{mean(values):.{3 if 'nll' in name else 2}f}"
+    digits = 3 if "nll" in name else 2
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
+    half = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / len(values) ** 0.5
+    return f"{mean(values):.{digits}f} ± {half:.{digits}f}"
 
 
 def _short(text: str) -> str:

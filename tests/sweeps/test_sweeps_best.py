@@ -1,16 +1,18 @@
 """The best tradeoffs against the slow obvious way of finding them."""
 
+import io
 from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from basin.errors import UsageError
 from sweeps.best import FLOORS, best, front, hypervolume
 from sweeps.reading import Run
-from sweeps.show import as_csv
+from sweeps.show import as_csv, print_best
 
 SMALL = st.integers(-3, 3).map(float)
 POINTS = st.dictionaries(st.text("abcdefgh", min_size=1, max_size=2), st.tuples(SMALL, SMALL), max_size=10)
@@ -124,3 +126,19 @@ def test_csv_shows_the_split_asked_for() -> None:
     assert [line.split(",")[0] for line in test] == [line.split(",")[0] for line in val]  # chosen on validation
     assert test[1] == "e,search,distilled,e,0.1,-80.0,-79.0,-2.0"
     assert val[-1].startswith("f,reference,deep,")
+
+
+def test_references_are_shown_with_their_interval_over_seeds() -> None:
+    seeds = [run(key, -30.0, accuracy, role="reference") for key, accuracy in (("x", 90.0), ("y", 92.0), ("z", 94.0))]
+    text = io.StringIO()
+    print_best(best([*RUNS[:5], *seeds]), "val", Console(width=200, file=text))
+    (line,) = [line for line in text.getvalue().splitlines() if "mean of 3 seeds, ± 95 %" in line]
+    # t(0.975, 2 degrees of freedom) = 4.3027, times 2/√3.
+    assert "│ 92.00 ± 4.97 │" in line
+    assert "│ -30.00 ± 0.00 │" in line
+    (line,) = [line for line in text.getvalue().splitlines() if "deep (reference)" in line]
+    assert "92.00 ± 4.97 at any" in line
+    single = io.StringIO()
+    print_best(best(RUNS), "val", Console(width=200, file=single))
+    (line,) = [line for line in single.getvalue().splitlines() if "one seed" in line]
+    assert "│    99.00 │" in line

@@ -109,7 +109,7 @@ def test_best_shows_test_numbers_of_what_validation_chose(finished: Store, shell
 def test_best_as_tables(finished: Store, shell: Shell) -> None:
     text = shell("best", "quickstart", "--y", "val_nll", "--storage", str(finished.folder.parent))
     assert "by q_bar_reset and nll, chosen on validation; numbers: val" in text
-    assert "mean of 3 seeds" in text
+    assert "mean of 3 seeds, ± 95 %" in text
     assert "deep (reference)" in text
     assert "hypervolume of the front on validation" in text
     for floor in ("≥ -1", "≥ -2", "≥ -5"):
