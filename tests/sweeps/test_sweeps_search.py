@@ -220,7 +220,7 @@ def reported(monkeypatch: pytest.MonkeyPatch, worker: Worker, config: dict[str, 
 def worker(store: Store, tmp_path: Path, image_cache: Path) -> Worker:
     threads = torch.get_num_threads()
     place = Place(machine=Machine(device="cpu", threads=threads), cache=image_cache, runs=tmp_path / "runs")
-    return Worker(study(model="mlp", hidden="8"), store, place, {"commit": "abc"})
+    return Worker(study(model="mlp", hidden="8", width=None), store, place, {"commit": "abc"})
 
 
 CONFIG = {"role": "search", "changes": {"construction": "constrained", "seed": 0}}

@@ -88,6 +88,7 @@ def test_base_fields_reach_every_trial() -> None:
         ({"epoch": "3"}, r"unknown field 'epoch': expected one of .*beta.*device.*epochs"),
         ({"construction": "swa"}, "unknown construction 'swa': expected one of constrained, deep, distilled"),
         ({"construction": "constrained", "temperature": "2"}, "unknown field 'temperature'"),
+        ({"width": "0.5", "model": "mlp"}, "unknown field 'width': expected one of .*hidden"),
         ({"dataset": "nope"}, "unknown dataset 'nope': expected one of .*digits"),
         ({"model": "nope"}, "unknown model 'nope': expected one of .*resnet8"),
         ({"beta": "-1"}, "beta=-1: expected a number of 0 or more"),

@@ -43,7 +43,7 @@ def test_only_the_trunk_where_no_teacher_is_needed() -> None:
 
 @pytest.mark.parametrize("construction", ["constrained", "distilled", "deep"])
 def test_no_single_run_is_trained_inside_a_trial(construction: str, tmp_path: Path, image_cache: Path) -> None:
-    chosen = study(model="mlp", hidden="8")
+    chosen = study(model="mlp", hidden="8", width=None)
     machine = Machine(device="cpu", threads=torch.get_num_threads())
     place = Place(machine=machine, cache=image_cache, runs=tmp_path / "runs")
     for stage in plan(chosen, [0], IMAGES):
@@ -59,7 +59,7 @@ def test_no_single_run_is_trained_inside_a_trial(construction: str, tmp_path: Pa
 
 
 def test_a_run_that_diverges_is_left_to_its_trials(tmp_path: Path, image_cache: Path) -> None:
-    wild = study(model="mlp", hidden="8", lr="1e30", momentum="0")
+    wild = study(model="mlp", hidden="8", width=None, lr="1e30", momentum="0")
     place = Place(machine=Machine(device="cpu", threads=1), cache=image_cache, runs=tmp_path / "runs")
     for stage in plan(wild, [0], IMAGES):
         make(stage, place)

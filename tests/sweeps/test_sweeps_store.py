@@ -28,7 +28,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory, image_cache: Path) -> Outc
     """A trial that has been run."""
     machine = Machine(device="cpu", threads=torch.get_num_threads())
     place = Place(machine=machine, cache=image_cache, runs=tmp_path_factory.mktemp("runs"))
-    *_, last = run(study(model="mlp", hidden="8").trial(CHANGES), place)
+    *_, last = run(study(model="mlp", hidden="8", width=None).trial(CHANGES), place)
     assert isinstance(last, Outcome)
     return last
 

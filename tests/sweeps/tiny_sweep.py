@@ -30,8 +30,12 @@ SETTINGS = {
 
 
 def study(**changes: object) -> Study:
-    """The quickstart at this size, three configurations, each of which depends on its number alone."""
-    return build("quickstart", None).set({**SETTINGS, **changes}).sized(3, "random")
+    """The quickstart at this size, three configurations, each of which depends on its number alone.
+
+    A field changed to None is left at the study's.
+    """
+    chosen = {name: value for name, value in {**SETTINGS, **changes}.items() if value is not None}
+    return build("quickstart", None).set(chosen).sized(3, "random")
 
 
 def sweep_arguments(storage: Path, cache: Path, *more: str, **changes: object) -> list[str]:
