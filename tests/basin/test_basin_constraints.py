@@ -14,6 +14,7 @@ from basin import stack
 from basin.constraints import SAMPLERS, orthogonality, proximal, several, simplex, star, tied
 from basin.constructions.constrained import Constrained
 from basin.constructions.deep import Deep
+from basin.constructions.distilled import Distilled
 from basin.errors import UsageError
 from basin.objective import Meter
 from basin.seeds import generator
@@ -210,6 +211,14 @@ def test_subspace_training_starts_from_the_deep_ensemble_s_initial_weights(tmp_p
 def test_a_trunk_that_is_not_shared_is_an_error() -> None:
     with pytest.raises(UsageError, match=r"share_init=false with t=0\.1: expected t=0"):
         Constrained(share_init=False)
+
+
+@pytest.mark.parametrize("construction", [Constrained, Distilled])
+def test_edges_are_the_pairs_that_are_tied(construction: type, tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache, epochs=1)
+    edges = {name: grown(work, construction(members=4, t=0.5, constraint=name)).edges for name in CONSTRAINTS}
+    assert edges["star"] == ((0, 1), (0, 2), (0, 3))
+    assert edges["path"] == edges["simplex"] == edges["proximal"] == ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
 
 
 # The learning rate of branches.
