@@ -1,6 +1,6 @@
 """Paths, hull and plane of models whose mixtures have closed forms: linear and bilinear in their weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from basin.connectivity.plane import Plane, plane
 from basin.connectivity.probe import Probe
 from basin.data import Data
 from basin.network import Network
+from basin.policies import Setting
 from basin.stack import Stack
 
 UNITS = 6
@@ -49,7 +50,7 @@ def members(network: Network, count: int = 3) -> Stack:
 
 def probe_of(model: Linear | Product, data: Data) -> Probe:
     network = Network(model, data.shape, data.classes, torch.device("cpu"))
-    return Probe(network, members(network), data, {"val": data.val})
+    return Probe(Setting(network, members(network), data), {"val": data.val})
 
 
 def scores(logits: Tensor, data: Data) -> tuple[float, float]:
@@ -61,8 +62,8 @@ def scores(logits: Tensor, data: Data) -> tuple[float, float]:
 
 def logits_of(row: Tensor, probe: Probe) -> Tensor:
     """Σ_k w_k z_k of linear networks, Σ_jk w_j w_k B_j A_k x of products."""
-    pixels, thetas = probe.data.normalise(probe.data.val.take(torch.arange(60))[0]).double().flatten(1), probe.members
-    row = row.double()
+    data, thetas, row = probe.setting.data, probe.setting.members, row.double()
+    pixels = data.normalise(data.val.take(torch.arange(60))[0]).double().flatten(1)
     if "1.bias" in thetas:
         each = [pixels @ thetas["1.weight"][k].double().T + thetas["1.bias"][k].double() for k in range(len(row))]
         return sum((share * z for share, z in zip(row, each, strict=True)), torch.zeros(()))
@@ -99,9 +100,9 @@ def test_the_loss_of_a_linear_network_lies_below_its_chord(data: Data) -> None:
 def test_opposite_factors_meet_in_nothing(data: Data) -> None:
     # (1−2α)² BA: the same function at both ends, zero in the middle, where every image gets the first class.
     probe = probe_of(Product(), data)
-    one = {name: tensor[0] for name, tensor in probe.members.items()}
-    probe.members = stack.stack([one, {name: -tensor for name, tensor in one.items()}])
-    points = list(paths(probe, alphas=grid(5)))
+    one = {name: tensor[0] for name, tensor in probe.setting.members.items()}
+    opposite = stack.stack([one, {name: -tensor for name, tensor in one.items()}])
+    points = list(paths(Probe(replace(probe.setting, members=opposite), probe.splits), alphas=grid(5)))
     accuracies = [point.accuracy for point in points]
     assert accuracies[0] == accuracies[1] == accuracies[3] == accuracies[4]
     assert points[2].loss == pytest.approx(torch.log(torch.tensor(10.0)).item(), rel=1e-6)
@@ -124,7 +125,7 @@ def test_hull(model: Linear | Product, data: Data) -> None:
 @pytest.mark.parametrize("model", [Linear(), Product()])
 def test_plane(model: Linear | Product, data: Data) -> None:
     probe = probe_of(model, data)
-    basis = Plane.through(*stack.flatten(probe.members, probe.network.weights).double())
+    basis = Plane.through(*stack.flatten(probe.setting.members, probe.setting.network.weights).double())
     found = list(plane(probe, (0, 1, 2), points=5, policy="reset"))
     assert len(found) == 25 + 3
     for point in found:
