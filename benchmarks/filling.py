@@ -1,11 +1,11 @@
 """A finished sweep of any size, made up: rows and MLflow runs of the real schemas, without training anything."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
-from sqlite3 import connect
+from sqlite3 import Connection, connect
 from typing import Any
 
 import pyarrow as pa
@@ -26,11 +26,11 @@ def fill(storage: Path, name: str, count: int) -> Store:
     """A sweep of `count` trials in tables and in the embedded tracking store: three references, the rest searched."""
     store = Store(storage / name)
     rows = list(_rows(name, count))
+    first = {row["construction"]: row["key"] for row in reversed(rows)}
     for row in rows:
-        store.write(row["key"], {"trials": [row]} if row is not rows[0] else _tables(row))
-    tracker = Tracker.open(default_uri(storage), store)
-    tracker.sync(store, [rows[0]["key"]])
-    _copy_run(storage / "mlflow.db", rows)
+        store.write(row["key"], _tables(row) if row["key"] in first.values() else {"trials": [row]})
+    Tracker.open(default_uri(storage), store).sync(store, first.values())
+    _copy_runs(storage / "mlflow.db", rows, first)
     return store
 
 
@@ -73,28 +73,27 @@ def _tables(row: Row) -> dict[str, list[Row]]:
     return {"trials": [row], "history": history}
 
 
-def _copy_run(database: Path, rows: list[Row]) -> None:
-    """MLflow's rows of the one run it has, written again for every other trial with that trial's values."""
+def _copy_runs(database: Path, rows: list[Row], first: Mapping[str, str]) -> None:
+    """MLflow's rows of each construction's first trial, written again for every other with that trial's values."""
+    others = [row for row in rows if row["key"] not in first.values()]
     with closing(connect(database)) as connection, connection:
-        known = {table: _select(connection, table) for table in ("runs", "tags", "params", "latest_metrics", "metrics")}
-        for table, (columns, lines) in known.items():
-            made = (
-                tuple(_changed(table, dict(zip(columns, line, strict=True)), row).values())
-                for row in rows[1:]
-                for line in lines
-            )
-            marks = ", ".join("?" * len(columns))
-            connection.executemany(f"insert into {table} ({', '.join(columns)}) values ({marks})", made)
+        runs = dict(connection.execute("select value, run_uuid from tags where key = 'key'"))
+        for table in ("runs", "tags", "params", "latest_metrics", "metrics"):
+            known = {name: _select(connection, table, runs[key]) for name, key in first.items()}
+            made = [list(_changed(table, line, row).values()) for row in others for line in known[row["construction"]]]
+            if made:
+                connection.executemany(f"insert into {table} values ({', '.join('?' * len(made[0]))})", made)
 
 
-def _select(connection: Any, table: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    cursor = connection.execute(f"select * from {table}")
-    return [column[0] for column in cursor.description], cursor.fetchall()
+def _select(connection: Connection, table: str, run: str) -> list[dict[str, Any]]:
+    cursor = connection.execute(f"select * from {table} where run_uuid = ?", [run])
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, line, strict=True)) for line in cursor]
 
 
 def _changed(table: str, line: dict[str, Any], row: Row) -> dict[str, Any]:
     """A line of an MLflow table as it is for another trial."""
-    line["run_uuid"] = row["key"] * 2
+    line = {**line, "run_uuid": row["key"] * 2}
     if table == "runs":
         ended = int(row["finished_at"].timestamp() * 1000)
         line |= {"name": row["key"], "start_time": ended - int(1000 * row["seconds"]), "end_time": ended}
