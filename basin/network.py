@@ -49,10 +49,13 @@ class Network:
 
     def init(self, *seed: object) -> Params:
         """Freshly drawn weights: the same on every device, whatever was drawn before."""
+        return stack.to(stack.of_module(self.fresh_module(*seed)), self.device)
+
+    def fresh_module(self, *seed: object) -> nn.Module:
+        """A plain module with these weights, on the CPU."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive(*seed, "init"))  # not the GPU's, which would not be restored
-            fresh = stack.of_module(self._build())
-        return stack.to(fresh, self.device)
+            return self._build()
 
     def __call__(
         self,

@@ -1,0 +1,36 @@
+"""A constrained step beside K plain ones: one more network a step should cost (K+1)/K, and little more."""
+
+from dataclasses import replace
+
+from basin.constraints import tied
+from basin.engine import EngineName
+from basin.objective import Objective
+from benchmarks.ensembles import Ensembles, Settings
+from benchmarks.machine import describe
+from benchmarks.options import Options
+from benchmarks.report import Report, compare
+from benchmarks.timing import Contestant, interleaved, ratio
+
+ENGINES: dict[str, tuple[EngineName, ...]] = {"cpu": ("loop", "threads"), "cuda": ("loop", "stacked")}
+CONSTRAINTS = ("path", "simplex", "proximal")
+
+
+def run(options: Options) -> Report:
+    """Each constraint in each way that a device offers, against the same way without a constraint."""
+    settings = options.settle(replace(Settings(), batch_size=100))
+    ensembles = Ensembles(options, settings)
+    contestants: dict[str, Contestant] = {}
+    for engine in ENGINES[options.device.type]:
+        contestants[f"plain, {engine}"] = ensembles.ours(ensembles.network(engine, "bfloat16"))
+        for constraint in CONSTRAINTS:
+            objective = tied(Objective(), constraint=constraint, beta=1.0)
+            network = ensembles.network(engine, "bfloat16")
+            contestants[f"{constraint}, {engine}"] = ensembles.ours(network, objective)
+    timings = interleaved(contestants, repeats=options.repeats)
+    numbers = {"(K+1)/K": (settings.members + 1) / settings.members}
+    for name, timing in timings.items():
+        plain = f"plain, {name.partition(', ')[2]}"
+        if name != plain:
+            numbers[f"{name}: times a plain step"] = 1 / ratio(timing, timings[plain])
+    table = compare(settings.title, timings, unit="images", reference=next(iter(contestants)))
+    return Report("constrained", describe(options.device), (table,), numbers)

@@ -1,0 +1,47 @@
+"""A distilled step beside a plain one: teachers asked at each step, asked together, or remembered."""
+
+from dataclasses import replace
+
+from basin.distillation import Distillation, Teachers
+from basin.engine import EngineName
+from basin.network import Network, Precision
+from basin.objective import Meter, Objective
+from benchmarks.constrained import ENGINES
+from benchmarks.ensembles import Ensembles, Settings
+from benchmarks.machine import describe
+from benchmarks.options import Options
+from benchmarks.report import Report, compare
+from benchmarks.timing import Contestant, interleaved, ratio
+
+
+def run(options: Options) -> Report:
+    """One-to-one teachers of augmented images, and of images that are the same in each epoch."""
+    settings = options.settle(replace(Settings(), batch_size=100))
+    ensembles = Ensembles(options, settings)
+    contestants: dict[str, Contestant] = {}
+    for engine in ENGINES[options.device.type]:
+        plain = ensembles.network(engine, "bfloat16")
+        contestants[f"plain, {engine}"] = ensembles.ours(plain)
+        contestants[f"distilled, {engine}"] = _distilled(ensembles, engine, "bfloat16")
+        contestants[f"distilled, float32 teachers, {engine}"] = _distilled(ensembles, engine, "float32")
+    still = Ensembles(options, settings, augment="none")
+    first = ENGINES[options.device.type][0]
+    contestants[f"distilled, remembered, {first}"] = _distilled(still, first, "bfloat16", remember=True)
+    timings = interleaved(contestants, repeats=options.repeats)
+    numbers = {}
+    for name, timing in timings.items():
+        plain_name = f"plain, {name.rpartition(', ')[2]}"
+        if name != plain_name:
+            numbers[f"{name}: times a plain step"] = 1 / ratio(timing, timings[plain_name])
+    table = compare(settings.title, timings, unit="images", reference=next(iter(contestants)))
+    return Report("distill", describe(options.device), (table,), numbers)
+
+
+def _distilled(ensembles: Ensembles, engine: EngineName, teachers: Precision, *, remember: bool = False) -> Contestant:
+    network = ensembles.network(engine, "bfloat16")
+    asked: Network = ensembles.network(engine, teachers)
+    known = Teachers(asked, ensembles.stack(asked), Meter())
+    if remember:
+        known.remember(ensembles.data, ensembles.settings.batch_size)
+    loss = Distillation(known, temperature=2.0, weight=0.9)
+    return ensembles.ours(network, Objective(loss, prepare=loss.prepare))

@@ -1,0 +1,158 @@
+"""What the engine's benchmarks share: their settings, our training, and the loop that a user would write."""
+
+import os
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import torch
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from basin import stack
+from basin.data import Data
+from basin.engine import Engine, EngineName
+from basin.models import models
+from basin.network import Network, Precision
+from basin.objective import Meter, Objective
+from basin.spec import Bounds, check
+from basin.training import State, Training, train
+from benchmarks.options import Options
+from benchmarks.pictures import Pictures, images, loader, transform
+from benchmarks.timing import Contestant
+
+LR = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """An ensemble, and how much of it is trained."""
+
+    model: str = "resnet20"
+    width: Annotated[float, Bounds(0.125, 64)] = 1.0
+    """Multiplier of the channels."""
+    resolution: Annotated[int, Bounds(8)] = 32
+    """Pixels of each side."""
+    members: Annotated[int, Bounds(1)] = 4
+    """Networks, K."""
+    batch_size: Annotated[int, Bounds(1)] = 128
+    """Images of one network's batch."""
+    steps: Annotated[int, Bounds(1)] = 4
+    """Steps of each network in a round."""
+    images: Annotated[int, Bounds(2)] = 2560
+    """Training images."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def title(self) -> str:
+        """In words."""
+        return (
+            f"{self.model} ×{self.width:g}, {self.resolution} px, K = {self.members}, batch {self.batch_size}, "
+            f"{self.steps} steps a round"
+        )
+
+
+class Ensembles:
+    """Contestants that train K networks for some steps, each going on where its last round ended."""
+
+    def __init__(self, options: Options, settings: Settings, augment: str = "crop+flip") -> None:
+        self.settings = settings
+        self.device = options.device
+        self.data: Data = replace(images(options, settings.images, settings.resolution), augment=augment)
+        self.work = settings.members * settings.steps * settings.batch_size
+        """Images of a round: member-images."""
+
+    def network(self, engine: EngineName, precision: Precision) -> Network:
+        """The network, run on the threads that torch has now."""
+        model = models.make(self.settings.model, width=self.settings.width)
+        how = Engine(engine, torch.get_num_threads(), self.device)
+        return Network(model, self.data.shape, self.data.classes, self.device, precision, how)
+
+    def stack(self, network: Network) -> stack.Stack:
+        """K fresh networks."""
+        return stack.stack([network.init("benchmark", k) for k in range(self.settings.members)])
+
+    def ours(
+        self,
+        network: Network,
+        objective: Objective = Objective(),  # noqa: B008 (frozen)
+        members: int | None = None,
+    ) -> Contestant:
+        """Our training loop."""
+        settings = self.settings
+        count = settings.members if members is None else members
+        state = State(stack.part(self.stack(network), slice(0, count)))
+        training = Training(epochs=10_000, batch_size=settings.batch_size, lr=LR, schedule="constant", warmup=0)
+
+        def step() -> float:
+            *_, _ = train(
+                network,
+                self.data,
+                state,
+                objective,
+                training=training,
+                seed=0,
+                members=range(count),
+                until=state.step + settings.steps,
+                meter=Meter(),
+            )
+            return self.work
+
+        return step
+
+    def reference(self) -> Contestant:
+        """What a user would write: torchvision, DataLoader workers, float32, members one after another."""
+        settings, device = self.settings, self.device
+        network = self.network("loop", "float32")
+        modules = [network.fresh_module("benchmark", k).to(device).train() for k in range(settings.members)]
+        optimizers = [
+            torch.optim.SGD(module.parameters(), LR, momentum=0.9, weight_decay=5e-4, nesterov=True)
+            for module in modules
+        ]
+        source = Pictures(self.data, transform(self.data))
+        batches = _endless(loader(source, settings.batch_size, os.cpu_count() or 1, device))
+
+        def step() -> float:
+            for module, optimizer in zip(modules, optimizers, strict=True):
+                for _ in range(settings.steps):
+                    pixels, labels = next(batches)
+                    optimizer.zero_grad()
+                    logits = module(pixels.to(device, non_blocking=True))
+                    F.cross_entropy(logits, labels.to(device, non_blocking=True)).backward()
+                    optimizer.step()
+            return self.work
+
+        return step
+
+    def flops(self) -> float:
+        """Of one image's forward and backward, as torch counts them."""
+        network = self.network("loop", "float32")
+        module = network.fresh_module("benchmark", 0).to(self.device).train()
+        pixels = torch.randn(2, *self.data.shape, device=self.device)
+        with FlopCounterMode(display=False) as counter:
+            module(pixels).sum().backward()
+        return float(counter.get_total_flops()) / 2
+
+    def saved(self, precision: Precision) -> float:
+        """Bytes that one network's step keeps for its backward pass."""
+        network = self.network("loop", precision)
+        params, kept = network.init("benchmark", 0), {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        for name in network.weights:
+            params[name].requires_grad_()
+        pixels = torch.randn(self.settings.batch_size, *self.data.shape, device=self.device)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            logits = network(params, pixels, train=True)
+        del logits
+        return float(sum(kept.values()))
+
+
+def _endless(batches: Any) -> Any:
+    while True:
+        yield from batches

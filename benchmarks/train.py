@@ -1,0 +1,32 @@
+"""Training K networks: the loop that a user would write, and ours in every way, beside the machine's matrix rate."""
+
+from basin.engine import EngineName
+from benchmarks.ensembles import Ensembles, Settings
+from benchmarks.machine import describe, measure
+from benchmarks.options import Options
+from benchmarks.report import Report, compare
+from benchmarks.timing import Contestant, interleaved
+
+REFERENCE = "DataLoader, float32, one after another"
+ENGINES: tuple[EngineName, ...] = ("loop", "threads", "stacked", "auto")
+
+
+def run(options: Options) -> Report:
+    """Member-images a second."""
+    settings = options.settle(Settings())
+    ensembles = Ensembles(options, settings)
+    contestants: dict[str, Contestant] = {REFERENCE: ensembles.reference()}
+    contestants["float32, loop"] = ensembles.ours(ensembles.network("loop", "float32"))
+    networks = {f"bfloat16, {engine}": ensembles.network(engine, "bfloat16") for engine in ENGINES}
+    contestants |= {name: ensembles.ours(network) for name, network in networks.items()}
+    timings = interleaved(contestants, repeats=options.repeats)
+    limit, flops = measure(options.device), ensembles.flops()
+    rates = {name: (limit.bfloat16 if "bfloat16" in name else limit.float32) / flops for name in contestants}
+    table = compare(settings.title, timings, unit="images", reference=REFERENCE, limits=rates)
+    numbers = {
+        "MFLOP an image, forward and backward": flops / 1e6,
+        "MB a member keeps for its backward pass, bfloat16": ensembles.saved("bfloat16") / 1e6,
+        "MB a member keeps for its backward pass, float32": ensembles.saved("float32") / 1e6,
+        f"auto took {networks['bfloat16, auto'].engine.used}": 1,
+    }
+    return Report("train", describe(options.device), (table,), numbers, limit)
