@@ -106,3 +106,17 @@ def test_its_permutations_change_nothing_or_it_says_how_to_write_them(name: str)
     with torch.no_grad():
         expected, found = (function(each, images(4).double()) for each in (params, moved))
     assert float((found - expected).abs().max()) < 1e-12 * float(expected.abs().max())
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 8, 16, 32])
+def test_resnet20_has_its_size_at_every_width(width: int) -> None:
+    with torch.device("meta"):
+        module = models.make("resnet20", width=width).build((3, 32, 32), 10)
+    w = 16 * width
+    size = 27 * w + 2 * w  # the first convolution and its norm
+    for inputs, outputs in ((w, w), (w, 2 * w), (2 * w, 4 * w)):
+        size += 9 * (inputs * outputs + 5 * outputs**2) + 6 * 2 * outputs  # three blocks of two convolutions and norms
+        size += (inputs * outputs + 2 * outputs) * (inputs != outputs)  # the projection and its norm
+    size += 4 * w * 10 + 10
+    assert sum(tensor.numel() for tensor in module.parameters()) == size
+    assert width > 1 or size == 269_722 + 2_752  # He 2016 with zero padding, and two projections
