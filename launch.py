@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from analysis import commands as reading
 from basin.errors import UsageError
 from basin.place import settled
 
@@ -216,6 +217,10 @@ def doctor(
     out.print(table)
     if not all(check.fine for check in checks):
         raise typer.Exit(2)
+
+
+for command in (reading.report, reading.verify, reading.compare):
+    app.command()(command)
 
 
 def _folder_name(name: str) -> str:

@@ -56,16 +56,11 @@ def chosen(
     return [e for e in figures if e.name in wanted], [e for e in sheets if e.name in wanted]
 
 
-def remedy(entry: Entry, tables: Tables, missing: Missing) -> str:
-    """What is missing, and the command that makes it."""
-    return f"{missing}; to make the data: {entry.needs.format(sweep=tables.folder.resolve().name)}"
-
-
 def _attempt(entry: Entry, tables: Tables, action: Callable[[], list[Path]]) -> str:
     try:
         files = action()
     except Missing as missing:
-        return f"  not made: {entry.name}: {remedy(entry, tables, missing)}"
+        return f"  not made: {entry.name}: {write.remedy(entry, tables, missing)}"
     suffixes = " ".join(file.suffix[1:] for file in files)
     return f"  {files[0].stem}: {suffixes}"
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import style
+from analysis.errors import Missing
 from analysis.queries import Tables
 from analysis.registry import Drawn, Entry
 from analysis.sheet import Sheet
@@ -20,24 +21,48 @@ _UNDATED = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 def figure(entry: Entry, tables: Tables, out: Path, formats: Iterable[str]) -> list[Path]:
     """Draws one figure in every format; returns the files written."""
     with style.house_style():
-        drawn = entry.make(tables)
-        assert isinstance(drawn, Drawn), f"{entry.name}: draw() gave a {type(drawn).__name__}"
-        files = [out / f"{stem(entry, tables)}.{suffix}" for suffix in formats]
-        for file in files:
-            drawn.figure.savefig(file, metadata=_UNDATED[file.suffix[1:]])
+        return save(draw(entry, tables), entry, tables, out, formats)
+
+
+def draw(entry: Entry, tables: Tables) -> Drawn:
+    """The figure, to be drawn and saved in the house style; raises Missing."""
+    drawn = entry.make(tables)
+    assert isinstance(drawn, Drawn), f"{entry.name}: draw() gave a {type(drawn).__name__}"
+    return drawn
+
+
+def save(drawn: Drawn, entry: Entry, tables: Tables, out: Path, formats: Iterable[str]) -> list[Path]:
+    """Writes a figure in every format, and what it is."""
+    files = [out / f"{stem(entry, tables)}.{suffix}" for suffix in formats]
+    for file in files:
+        drawn.figure.savefig(file, metadata=_UNDATED[file.suffix[1:]])
     return [*files, _describe(entry, tables, out, drawn.keys, drawn.data)]
 
 
 def table(entry: Entry, tables: Tables, out: Path) -> list[Path]:
-    """Writes one table as Markdown, LaTeX and CSV; returns the files written."""
-    sheet = entry.make(tables)
-    assert isinstance(sheet, Sheet), f"{entry.name}: build() gave a {type(sheet).__name__}"
-    texts = {"md": sheet.markdown(), "tex": sheet.latex(), "csv": sheet.csv()}
+    """Builds one table and writes it; returns the files written."""
+    return save_sheet(sheet(entry, tables), entry, tables, out)
+
+
+def sheet(entry: Entry, tables: Tables) -> Sheet:
+    """The table; raises Missing."""
+    built = entry.make(tables)
+    assert isinstance(built, Sheet), f"{entry.name}: build() gave a {type(built).__name__}"
+    return built
+
+
+def save_sheet(built: Sheet, entry: Entry, tables: Tables, out: Path) -> list[Path]:
+    """Writes a table as Markdown, LaTeX and CSV, and what it is."""
     files = []
-    for suffix, text in texts.items():
+    for suffix, text in {"md": built.markdown(), "tex": built.latex(), "csv": built.csv()}.items():
         files.append(out / f"{stem(entry, tables)}.{suffix}")
         files[-1].write_text(text, encoding="utf-8")
-    return [*files, _describe(entry, tables, out, sheet.keys, {})]
+    return [*files, _describe(entry, tables, out, built.keys, {})]
+
+
+def remedy(entry: Entry, tables: Tables, missing: Missing) -> str:
+    """What is missing, and the command that makes it."""
+    return f"{missing}; to make the data: {entry.needs.format(sweep=tables.folder.resolve().name)}"
 
 
 def stem(entry: Entry, tables: Tables) -> str:

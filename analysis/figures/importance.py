@@ -14,7 +14,7 @@ TITLE = "Importance of hyperparameters"
 WHAT = (
     "How much a forest of trees that predicts a validation score from the searched hyperparameters loses when one of "
     "them is shuffled among trials (permutation importance, Breiman 2001, in units of R², bars: standard deviation "
-    "over 10 shuffles), over the trials of a search or grid. The title says the forest's R² on trials that each tree "
+    "over 6 shuffles), over the trials of a search or grid. The title says the forest's R² on trials that each tree "
     "has not seen; near or below 0 it has learned nothing, and neither does the figure say anything."
 )
 NEEDS = "python launch.py sweep {sweep} --trials 40"
@@ -22,7 +22,7 @@ LEAST = 10
 """Trials of a construction below which nothing is fitted."""
 MOST = 2000
 """Trials that are fitted at most, every n-th by key."""
-TREES = 100
+TREES = 60
 
 
 def draw(tables: Tables) -> Drawn:
@@ -78,7 +78,7 @@ def _importance(tables: Tables, rows: list[Row], varied: list[str], metric: str)
     scores = np.argsort(np.argsort([row[column] for row in rows])).astype(float)
     values = np.array([[float(row[name]) for name in varied] for row in rows])
     forest = RandomForestRegressor(TREES, min_samples_leaf=2, oob_score=True, random_state=0).fit(values, scores)
-    found = permutation_importance(forest, values, scores, n_repeats=10, random_state=0)
+    found = permutation_importance(forest, values, scores, n_repeats=6, random_state=0)
     return {
         "names": varied,
         "mean": found.importances_mean.round(4).tolist(),
