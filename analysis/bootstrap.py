@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import stdtrit  # type: ignore[import-untyped]
 
 from analysis.errors import Missing
 from analysis.predictions import by_seed
@@ -65,7 +65,7 @@ def covariance(values: np.ndarray) -> np.ndarray:
     intervals hold the truth far less often than they say (a test measures it).
     """
     over_seeds, over_images = _parts(values)
-    return over_seeds + over_images
+    return np.asarray(over_seeds + over_images)
 
 
 def quantile(values: np.ndarray, level: float = 0.95) -> float:

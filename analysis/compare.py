@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.special import stdtrit
+from scipy.special import stdtrit  # type: ignore[import-untyped]
 
 from analysis.errors import BadInput
 from analysis.queries import EVALUATION, Configuration, Tables, configurations, estimate

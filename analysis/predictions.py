@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import logsumexp  # type: ignore[import-untyped]
 
 from analysis.errors import Missing
 from analysis.queries import Configuration, Tables
@@ -12,12 +12,12 @@ from analysis.queries import Configuration, Tables
 
 def _correct(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """100 where the ensemble is right, else 0; a tie goes to the first class."""
-    return 100.0 * (log_probs.argmax(axis=1) == labels)
+    return np.asarray(100.0 * (log_probs.argmax(axis=1) == labels))
 
 
 def _surprise(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """−log p of the label, in nats."""
-    return -log_probs[np.arange(len(labels)), labels]
+    return np.asarray(-log_probs[np.arange(len(labels)), labels])
 
 
 PER_IMAGE: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"accuracy": _correct, "nll": _surprise}

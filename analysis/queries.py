@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -131,7 +131,8 @@ def _rank(configuration: Configuration) -> tuple[int, float, list[str]]:
     return len(configuration.rows), _accuracy(configuration), configuration.keys
 
 
-def _recipe_rank(found: Sequence[Configuration]) -> tuple[int, int, float]:
+def _recipe_rank(found: Iterable[Configuration]) -> tuple[int, int, float]:
+    found = list(found)
     constructions = {configuration.construction for configuration in found}
     return len(constructions), sum(len(c.rows) for c in found), max(map(_accuracy, found))
 

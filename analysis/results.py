@@ -146,7 +146,7 @@ def metadata(schema: pa.Schema, column: str, what: str) -> str:
     """What a column's field metadata says under `what` (`unit`, `doc`, `kind`), or an empty text."""
     if column not in schema.names:
         return ""
-    return (schema.field(column).metadata or {}).get(what.encode(), b"").decode()
+    return str((schema.field(column).metadata or {}).get(what.encode(), b"").decode())
 
 
 def _with_norm(rows: list[Row]) -> list[Row]:

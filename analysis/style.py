@@ -6,7 +6,6 @@ from typing import Any
 
 import matplotlib.colors
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -38,7 +37,7 @@ KNOWN = {
 FREE = [Look(GREEN, "P"), Look(SKY, "X"), Look(YELLOW, "*")]
 DASHES = ["-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5))]
 
-RC = {
+RC: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.labelsize": 9,
@@ -92,7 +91,7 @@ def panels(count: int, columns: int, width: float, height: float) -> tuple[Figur
     return figure, [figure.add_subplot(rows, columns, index + 1) for index in range(count)]
 
 
-def points_axis(axis: Axis, low: float, high: float) -> None:
+def points_axis(axis: Any, low: float, high: float) -> None:
     """An axis of accuracy points: linear between -1 and 1, logarithmic beyond, so that 0.3 and 60 both read."""
     side = axis.axis_name
     axis.axes.set(**{f"{side}scale": "symlog", f"{side}lim": (low, high)})

@@ -77,7 +77,7 @@ def _describe(entry: Entry, tables: Tables, out: Path, keys: list[str], data: An
         "what": entry.what,
         "split": tables.split,
         "keys": keys,
-        "commits": sorted({commits[key] for key in keys} - {None}),
+        "commits": sorted({commit for key in keys if (commit := commits[key]) is not None}),
     }
     size = len(json.dumps(data))
     content["data"] = data if size <= LARGEST_DATA else f"left out: {size} characters"

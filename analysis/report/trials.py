@@ -48,15 +48,13 @@ def score(row: Row, split: str, metric: str) -> float | None:
 def counted(tables: Tables, left_out: Sequence[Row]) -> list[dict[str, Any]]:
     """Cells of connectivity and accuracy with the number of trials in each, per (dataset, model) and construction."""
     cells: Counter[tuple[str, str, int, int]] = Counter()
-    points = [(row, score(row, tables.split, "q_bar"), score(row, tables.split, "accuracy")) for row in left_out]
-    points = [(row, _bend(q), accuracy) for row, q, accuracy in points if q is not None and accuracy is not None]
+    scored = [(row, score(row, tables.split, "q_bar"), score(row, tables.split, "accuracy")) for row in left_out]
+    points = [(row, (_bend(q), accuracy)) for row, q, accuracy in scored if q is not None and accuracy is not None]
     if not points:
         return []
-    sides = []
-    for index in (1, 2):
-        values = [point[index] for point in points]
-        sides.append((min(values), (max(values) - min(values)) / CELLS or 1.0))
-    for row, *at in points:
+    by_axis = zip(*(at for _, at in points), strict=True)
+    sides = [(min(values), (max(values) - min(values)) / CELLS or 1.0) for values in by_axis]
+    for row, at in points:
         x, y = (min(int((value - low) / width), CELLS - 1) for value, (low, width) in zip(at, sides, strict=True))
         cells[f"{row['dataset']} · {row['model']}", row["construction"], x, y] += 1
     (left, wide), (bottom, high) = sides
