@@ -9,20 +9,17 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from PIL import Image
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms  # type: ignore[import-untyped]
+from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder  # type: ignore[import-untyped]
 
-from basin.data import Arrays, Data, Split, batch, datasets, load, prepare, steps_per_epoch
-from basin.place import default_cache
+from basin.data import Data, batch, steps_per_epoch
 from basin.spec import Bounds, check
 from benchmarks.machine import describe, measure
 from benchmarks.options import Options
+from benchmarks.pictures import Pictures, images, loader, transform
 from benchmarks.report import Report, compare
 from benchmarks.timing import Contestant, interleaved
 
-DATASET = "imagefolder"
 OURS = "ours"
 
 
@@ -43,48 +40,25 @@ class Settings:
         check(self)
 
 
-class Pictures(Dataset[tuple[Any, int]]):
-    """Images in memory, one at a time as a PIL image, as torchvision's CIFAR10 hands them out."""
-
-    def __init__(self, data: Data, transform: Any) -> None:
-        taken = data.train.take(torch.arange(len(data.train)))
-        self._images, self._labels = taken[0].cpu().permute(0, 2, 3, 1).numpy(), taken[1].tolist()
-        self._transform = transform
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        return self._transform(Image.fromarray(self._images[index].squeeze())), self._labels[index]
-
-
 def run(options: Options) -> Report:
     """An epoch of each, normalised, cropped and flipped, on the device."""
     settings = options.settle(Settings())
     facts = describe(options.device)
     workers = int(facts["cores"]) if settings.workers is None else settings.workers
-    data = _data(options, settings)
+    data = images(options, settings.images, settings.resolution)
     whole = steps_per_epoch(len(data.train), settings.batch_size) * settings.batch_size
     with _folder(data) as folder:
         sources = {
-            "DataLoader, files": ImageFolder(str(folder), _transform(data)),
-            "DataLoader, in memory": Pictures(data, _transform(data)),
+            "DataLoader, files": ImageFolder(str(folder), transform(data)),
+            "DataLoader, in memory": Pictures(data, transform(data)),
         }
         loaders = {
-            f"{name}, {workers} workers": DataLoader(
-                source,
-                batch_size=settings.batch_size,
-                shuffle=True,
-                drop_last=True,
-                num_workers=workers,
-                persistent_workers=workers > 0,
-                pin_memory=options.device.type == "cuda",
-            )
+            f"{name}, {workers} workers": loader(source, settings.batch_size, workers, options.device)
             for name, source in sources.items()
         }
         contestants: dict[str, Contestant] = {
-            name: lambda loader=loader: _epoch(loader, options.device)  # type: ignore[misc]
-            for name, loader in loaders.items()
+            name: lambda batches=batches: _epoch(batches, options.device)  # type: ignore[misc]
+            for name, batches in loaders.items()
         }
         epochs = iter(range(1_000_000))
         contestants[OURS] = lambda: _our_epoch(data, settings, next(epochs))
@@ -96,19 +70,6 @@ def run(options: Options) -> Report:
     reference = next(iter(reversed(loaders)))
     table = compare(f"{whole} images", timings, unit="images", reference=reference, limits=limits)
     return Report("loader", facts, (table,), {"batch size": settings.batch_size, "workers": workers}, limit)
-
-
-def _data(options: Options, settings: Settings) -> Data:
-    dataset = datasets.make(DATASET, resolution=settings.resolution)
-    if options.data is None:
-        count, draw = settings.images + 2, np.random.default_rng(0)
-        images = draw.integers(0, 256, (count, 3, settings.resolution, settings.resolution), np.uint8)
-        labels = np.arange(count, dtype=np.int64) % 10
-        arrays = Arrays(images, labels, images[:10], labels[:10], tuple("0123456789"))
-    else:
-        arrays, _ = load(dataset, source=options.data, cache=default_cache())
-    split = Split(train_size=settings.images, val_size=1, augment="crop+flip")
-    return prepare(arrays, dataset, split, device=options.device)
 
 
 @contextmanager
@@ -124,20 +85,8 @@ def _folder(data: Data) -> Iterator[Path]:
         yield Path(temporary)
 
 
-def _transform(data: Data) -> Any:
-    _, height, _ = data.shape
-    return transforms.Compose(
-        [
-            transforms.RandomCrop(height, padding=height // 8),
-            transforms.RandomHorizontalFlip(),
-            transforms.ToTensor(),
-            transforms.Normalize(data.mean.tolist(), data.std.tolist()),
-        ]
-    )
-
-
-def _epoch(loader: "DataLoader[Any]", device: torch.device) -> float:
-    return sum(len(images.to(device, non_blocking=True)) for images, _ in loader)
+def _epoch(batches: "DataLoader[Any]", device: torch.device) -> float:
+    return sum(len(pixels.to(device, non_blocking=True)) for pixels, _ in batches)
 
 
 def _our_epoch(data: Data, settings: Settings, epoch: int) -> float:
