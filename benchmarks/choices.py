@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,12 +60,11 @@ def _steps(made: Ensembles, settings: Settings) -> dict[str, Contestant]:
             found[f"{'bfloat16' if half else 'float32'}, {name}"] = partial(_step, fresh(), images, labels, half)
     if settings.compiled:
         images = pixels.contiguous(memory_format=torch.channels_last)
-        module: nn.Module = torch.compile(fresh())
-        found["bfloat16, channels_last, compiled"] = partial(_step, module, images, labels, True)
+        found["bfloat16, channels_last, compiled"] = partial(_step, torch.compile(fresh()), images, labels, True)
     return found
 
 
-def _step(module: nn.Module, images: Tensor, labels: Tensor, half: bool) -> float:
+def _step(module: Any, images: Tensor, labels: Tensor, half: bool) -> float:
     with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
         logits = module(images)
     F.cross_entropy(logits.float(), labels).backward()
@@ -87,7 +87,7 @@ def _optimizers(made: Ensembles) -> dict[str, Contestant]:
     }
     found: dict[str, Contestant] = {}
     for name, (tensors, how) in ways.items():
-        optimizer = torch.optim.SGD(tensors, LR, momentum=0.9, weight_decay=5e-4, nesterov=True, **how)  # type: ignore[arg-type]
+        optimizer = torch.optim.SGD(tensors, LR, momentum=0.9, weight_decay=5e-4, nesterov=True, **how)
         found[name] = partial(_counted, optimizer.step)
     return found
 
