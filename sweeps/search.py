@@ -21,6 +21,8 @@ from sweeps.study import Study
 
 TRIES = 100
 """Configurations drawn in a row that were there already, before the space counts as exhausted."""
+TURNS = 10
+"""First configurations in which the constructions take turns: as many as TPE draws before it has learned anything."""
 
 
 class LedgerSearch(Searcher):
@@ -39,6 +41,8 @@ class LedgerSearch(Searcher):
         # Counted once, then kept up to date: looking through all trials for each new one is quadratic in the sweep.
         self._asked = self._distinct = self._repeats = 0
         for trial in self._optuna.get_trials(deepcopy=False):
+            if trial.state is TrialState.WAITING:
+                continue
             self._count(trial.user_attrs.get("key"), duplicate=bool(trial.user_attrs.get("duplicate")))
 
     def _count(self, key: str | None, *, duplicate: bool) -> None:
@@ -67,7 +71,7 @@ class LedgerSearch(Searcher):
         for _ in range(TRIES):
             if not self.left:
                 break
-            asked = self._optuna.ask()
+            asked = self._ask()
             changes = {**self._study.space.draw(asked), "seed": self._seed}
             key = self._study.trial(changes).key
             duplicate = key in self._keys
@@ -81,6 +85,12 @@ class LedgerSearch(Searcher):
             self._open[trial_id] = asked.number
             return {"role": "search", "changes": changes}
         return cast(None, Searcher.FINISHED)
+
+    def _ask(self) -> optuna.Trial:
+        names, waiting = self._study.space.constructions, (TrialState.WAITING,)
+        if len(names) > 1 and self._asked < TURNS and not self._optuna.get_trials(deepcopy=False, states=waiting):
+            self._optuna.enqueue_trial({"construction": names[self._asked % len(names)]})
+        return self._optuna.ask()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell Optuna how a trial of the study ended."""

@@ -16,7 +16,7 @@ from tiny_sweep import put, row_of, study
 from basin.journal import Progress
 from basin.place import Machine, Place
 from basin.trial import Outcome, run
-from sweeps.search import TRIES, LedgerSearch, open_study
+from sweeps.search import TRIES, TURNS, LedgerSearch, open_study
 from sweeps.store import Store
 from sweeps.study import Study
 from sweeps.trainable import Worker, trainable
@@ -75,6 +75,22 @@ def test_owed_trials_come_first_then_as_many_as_were_asked_for(search: Search, s
     assert [trial.values for trial in told(store)] == [[90.0, -1.0]] * 3  # owed trials are no points of the search
 
 
+def test_constructions_take_turns_at_first(search: Search) -> None:
+    both = list(study().space.constructions)
+    assert len(both) == 2
+    first = [config["changes"]["construction"] for config in drain(search(trials=3))]
+    rest = [config["changes"]["construction"] for config in drain(search(trials=12))]
+    assert [*first, *rest][:TURNS] == both * (TURNS // 2)
+
+
+def test_a_turn_that_was_given_and_not_taken_is_no_trial(search: Search, store: Store) -> None:
+    open_study(store.folder / "optuna.journal", study(), 0).enqueue_trial({"construction": "distilled"})
+    configs = drain(search(trials=3))
+    assert len(configs) == 3
+    assert configs[0]["changes"]["construction"] == "distilled"
+    assert all(trial.state.is_finished() for trial in told(store))
+
+
 def test_more_trials_extend_the_same_study(search: Search) -> None:
     first, more = drain(search(trials=2)), drain(search(trials=5))
     assert len(more) == 3
@@ -87,6 +103,8 @@ def drain_elsewhere(trials: int) -> list[dict[str, Any]]:
     drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(), directions=["maximize"] * 2)
     drawn.sampler = open_sampler()
     space = study().space
+    for number in range(trials):
+        drawn.enqueue_trial({"construction": space.constructions[number % len(space.constructions)]})
     return [{"role": "search", "changes": {**space.draw(drawn.ask()), "seed": 0}} for _ in range(trials)]
 
 
@@ -177,7 +195,9 @@ def test_results_in_the_store_are_told(search: Search, store: Store) -> None:
 
 def test_a_trial_killed_before_it_was_named_is_drawn_again(search: Search, store: Store) -> None:
     chosen = study()
-    asked = open_study(store.folder / "optuna.journal", chosen, 0).ask()
+    opened = open_study(store.folder / "optuna.journal", chosen, 0)
+    opened.enqueue_trial({"construction": chosen.space.constructions[0]})
+    asked = opened.ask()
     asked.suggest_categorical("construction", chosen.space.constructions)  # killed here: no key, half the parameters
     assert drain(search(trials=2)) == drain_elsewhere(2)
     assert [trial.state for trial in told(store)] == [TrialState.COMPLETE] * 2
