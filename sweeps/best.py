@@ -33,15 +33,15 @@ class Best:
 def ask(reader: Reader, *, x: str, y: str) -> Best:
     """The answer for a sweep: every trial's choosing numbers are read, and the rest of the trials that are shown."""
     wanted = {f"val_{x}", f"val_{y}", "val_q_bar_reset"}
-    runs = reader.finished(metrics=wanted)
+    runs = reader.finished(wanted)
     if not runs:
         raise UsageError("MLflow has no finished trial of this sweep: run `launch.py sweep` first")
     if not any(wanted <= run.metrics.keys() for run in runs):
         runs = reader.finished()  # what is said of absent metrics names those there are
     chosen = best(runs, x=x, y=y)
     floors = [run for row in chosen.floors.values() for run in row.values() if run]
-    shown = {run.key for run in (*chosen.front, *chosen.reference, *floors)}
-    whole = {run.key: run for run in reader.finished(keys=shown)}
+    shown = {run.key: run for run in (*chosen.front, *chosen.reference, *floors)}
+    whole = {run.key: run for run in reader.whole(list(shown.values()))}
     return replace(
         chosen,
         front=[whole[run.key] for run in chosen.front],

@@ -1,7 +1,7 @@
 """MLflow's own SQL tables, read only: what its client asks for run by run is three queries here, without its import."""
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,8 @@ TAGS, PARAMS, METRICS = (
     sa.table(name, *map(sa.column, ("run_uuid", "key", "value", *more)))
     for name, more in (("tags", ()), ("params", ()), ("latest_metrics", ("is_nan",)))
 )
+BATCH = 10_000
+"""Values that a statement may name: SQLite has a limit of 32,766."""
 
 Values = dict[str, dict[str, Any]]
 """Run's id → name → value: a text, or a metric's number."""
@@ -48,30 +50,40 @@ class Database:
             found = connection.execute(sa.select(EXPERIMENTS.c.name, EXPERIMENTS.c.experiment_id))
             return {name: str(number) for name, number in found}
 
-    def states(self, experiment: str) -> dict[str, str]:
-        """Id of each run that is not deleted → its status, oldest first."""
-        query = sa.select(RUNS.c.run_uuid, RUNS.c.status).where(_of(experiment))
+    def keys(self, experiment: str) -> dict[str, tuple[str, str]]:
+        """Trial's key → id and status of its run, of runs that are not deleted."""
+        query = sa.select(TAGS.c.value, RUNS.c.run_uuid, RUNS.c.status).join(RUNS, RUNS.c.run_uuid == TAGS.c.run_uuid)
         with self._connected() as connection:
-            found = connection.execute(query.order_by(RUNS.c.start_time, RUNS.c.run_uuid))
-            return dict(map(tuple, found))
+            found = connection.execute(query.where(_of(experiment), TAGS.c.key == "key")).all()
+        return {key: (run, status) for key, run, status in found}
 
-    def values(
-        self,
-        table: sa.TableClause,
-        experiment: str,
-        names: Collection[str] | None = None,
-        runs: Collection[str] | None = None,
-    ) -> Values:
-        """Tags, parameters or last metrics: all or those named, of all runs or of some."""
-        query = sa.select(*table.c).join(RUNS, RUNS.c.run_uuid == table.c.run_uuid).where(_of(experiment))
-        if names is not None:
-            query = query.where(table.c.key.in_(names))
-        if runs is not None:
-            query = query.where(table.c.run_uuid.in_(runs))
+    def finished(self, experiment: str, wanted: Sequence[tuple[sa.TableClause, str]]) -> list[tuple[str, list[Any]]]:
+        """Id of each finished run, oldest first, with its value for each table and name; None where it has none.
+
+        One row a run: in one row a value, Python would take five times as long over them as the database.
+        """
+        source: sa.FromClause = RUNS
+        columns: list[sa.ColumnElement[Any]] = [RUNS.c.run_uuid]
+        for table, name in wanted:
+            part = table.alias()
+            source = source.outerjoin(part, (part.c.run_uuid == RUNS.c.run_uuid) & (part.c.key == name))
+            columns += [part.c.value, part.c.is_nan if table is METRICS else sa.literal(False)]
+        query = sa.select(*columns).select_from(source).where(_of(experiment), RUNS.c.status == "FINISHED")
+        with self._connected() as connection:
+            rows = connection.execute(query.order_by(RUNS.c.start_time, RUNS.c.run_uuid)).all()
+        return [
+            (run, [math.nan if is_nan else value for value, is_nan in zip(rest[::2], rest[1::2], strict=True)])
+            for run, *rest in rows
+        ]
+
+    def values(self, table: sa.TableClause, runs: Sequence[str]) -> Values:
+        """All tags, parameters or last metrics of some runs."""
         found: Values = {}
         with self._connected() as connection:
-            for run, name, value, *is_nan in connection.execute(query):
-                found.setdefault(run, {})[name] = math.nan if any(is_nan) else value
+            for start in range(0, len(runs), BATCH):
+                query = sa.select(*table.c).where(table.c.run_uuid.in_(runs[start : start + BATCH]))
+                for run, name, value, *is_nan in connection.execute(query):
+                    found.setdefault(run, {})[name] = math.nan if any(is_nan) else value
         return found
 
     @contextmanager

@@ -1,8 +1,7 @@
 """Finished trials as MLflow knows them: by SQL where the tracking store is a database, else through MLflow's client."""
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +19,8 @@ class Run:
     construction: str
     params: dict[str, str]
     metrics: dict[str, float]
+    run_id: str = ""
+    """MLflow's name of it."""
 
 
 class Reader(Protocol):
@@ -30,12 +31,15 @@ class Reader(Protocol):
         """MLflow's id of the experiment."""
         ...
 
-    def finished(self, *, metrics: Collection[str] | None = None, keys: Collection[str] | None = None) -> list[Run]:
-        """Every finished run, oldest first, or those with these keys.
+    def finished(self, metrics: Collection[str] | None = None) -> list[Run]:
+        """Every finished run, oldest first: whole, or with `metrics` at least with these.
 
-        With `metrics` at least these come along, and parameters may be left out: ten thousand whole runs are over a
-        million values.
+        Ten thousand whole runs are over a million values.
         """
+        ...
+
+    def whole(self, runs: Sequence[Run]) -> list[Run]:
+        """These runs with all their parameters and metrics."""
         ...
 
 
@@ -59,22 +63,22 @@ class DatabaseReader:
     database: Database
     experiment: str
 
-    def finished(self, *, metrics: Collection[str] | None = None, keys: Collection[str] | None = None) -> list[Run]:
-        """Every finished run, oldest first, or those with these keys; with `metrics` only these."""
-        read, experiment = self.database.values, self.experiment
-        tags = read(TAGS, experiment, ("key", "role"))
-        chosen = [
-            run
-            for run, status in self.database.states(experiment).items()
-            if status == "FINISHED" and (key := tags.get(run, {}).get("key")) and (keys is None or key in keys)
-        ]
-        some = None if keys is None else chosen
-        params = read(PARAMS, experiment, None if metrics is None else ("construction",), some)
-        numbers = read(METRICS, experiment, metrics, some)
-        return [
-            Run(tags[r]["key"], tags[r]["role"], params[r]["construction"], params[r], numbers.get(r, {}))
-            for r in chosen
-        ]
+    def finished(self, metrics: Collection[str] | None = None) -> list[Run]:
+        """Every finished run, oldest first: whole, or with these metrics and no parameters."""
+        names = sorted(metrics or ())
+        wanted = [(TAGS, "key"), (TAGS, "role"), (PARAMS, "construction"), *((METRICS, name) for name in names)]
+        runs = []
+        for run, (key, role, construction, *values) in self.database.finished(self.experiment, wanted):
+            numbers = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+            if key is not None:
+                runs.append(Run(key, role, construction, {}, numbers, run))
+        return self.whole(runs) if metrics is None else runs
+
+    def whole(self, runs: Sequence[Run]) -> list[Run]:
+        """These runs with all their parameters and metrics."""
+        ids = [run.run_id for run in runs]
+        params, metrics = (self.database.values(table, ids) for table in (PARAMS, METRICS))
+        return [replace(r, params=params.get(r.run_id, {}), metrics=metrics.get(r.run_id, {})) for r in runs]
 
 
 @dataclass(frozen=True)
@@ -88,16 +92,17 @@ class ClientReader:
         """MLflow's id of the experiment."""
         return self.tracker.experiment
 
-    def finished(self, *, metrics: Collection[str] | None = None, keys: Collection[str] | None = None) -> list[Run]:
-        """Every finished run, oldest first, or those with these keys."""
-        return [run for run in self._all if keys is None or run.key in keys]
-
-    @cached_property
-    def _all(self) -> list[Run]:
+    def finished(self, metrics: Collection[str] | None = None) -> list[Run]:
+        """Every finished run, oldest first."""
         return list(self._read())
+
+    def whole(self, runs: Sequence[Run]) -> list[Run]:
+        """The same runs: they are whole."""
+        return list(runs)
 
     def _read(self) -> Iterator[Run]:
         for run in self.tracker.runs():
-            data = run.data
-            if run.info.status == "FINISHED" and "key" in data.tags:
-                yield Run(data.tags["key"], data.tags["role"], data.params["construction"], data.params, data.metrics)
+            tags, params = run.data.tags, run.data.params
+            if run.info.status == "FINISHED" and "key" in tags:
+                numbers = run.data.metrics
+                yield Run(tags["key"], tags["role"], params["construction"], params, numbers, run.info.run_id)

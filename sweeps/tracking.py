@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from basin.errors import UsageError
-from sweeps.database import TAGS, Database, is_database, unreachable
+from sweeps.database import Database, is_database, unreachable
 from sweeps.schemas import SCHEMAS, hyperparameters, is_score
 from sweeps.store import Row, Store
 
@@ -112,10 +112,7 @@ class Tracker:
         if not is_database(uri):
             named = [run for run in self.runs() if "key" in run.data.tags]
             return {run.data.tags["key"]: (run.info.run_id, run.info.status) for run in named}
-        database = Database(uri)
-        tags = database.values(TAGS, self.experiment, ("key",))
-        states = database.states(self.experiment)
-        return {tags[run]["key"]: (run, status) for run, status in states.items() if run in tags}
+        return Database(uri).keys(self.experiment)
 
     def _log(self, store: Store, row: Row, run_id: str | None) -> None:
         from mlflow.entities import Metric, Param, RunTag

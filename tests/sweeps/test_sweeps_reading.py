@@ -69,11 +69,14 @@ def test_whole_runs_are_the_same(uri: str) -> None:
 
 def test_only_what_is_asked_for(uri: str) -> None:
     sql, client = both(uri, "demo")
-    assert [run.key for run in sql.finished(keys={"b", "c", "nope"})] == ["b"]
-    assert plain(sql.finished(keys={"b", "c"})) == plain(client.finished(keys={"b", "c"}))
-    narrow = sql.finished(metrics={"val_accuracy"})
-    assert [run.metrics for run in narrow] == [{"val_accuracy": 3.0}, {"val_accuracy": 4.5}]
+    narrow = sql.finished({"val_accuracy", "val_nobody_has_it", "test_nll"})
+    assert [run.metrics["val_accuracy"] for run in narrow] == [3.0, 4.5]
+    assert all(run.metrics.keys() == {"val_accuracy", "test_nll"} for run in narrow)
+    assert all(math.isnan(run.metrics["test_nll"]) for run in narrow)
+    assert [run.params for run in narrow] == [{}, {}]
     assert [run.construction for run in narrow] == ["deep", "deep"]
+    assert plain(sql.whole(narrow[:1])) == plain(client.finished()[:1])
+    assert plain(client.whole(client.finished())) == plain(sql.finished())
 
 
 def test_a_finished_sweep_reads_the_same(finished: Store) -> None:
