@@ -148,7 +148,7 @@ class Tracker:
 
 def final_metrics(row: Row) -> list[str]:
     """The columns of a trial's row that are logged as final metrics: scores and costs."""
-    costs = ("passes", "teacher_passes", "teacher_forwards", "seconds")
+    costs = ("passes", "teacher_passes", "teacher_forwards", "member_epochs", "image_passes", "seconds")
     return [name for name, value in row.items() if value is not None and (is_score(name) or name in costs)]
 
 
