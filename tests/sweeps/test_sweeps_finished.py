@@ -16,7 +16,7 @@ from sweeps.store import Store
 from sweeps.tracking import Tracker
 
 Runs = dict[str, dict[str, Any]]
-COSTS = ("passes", "teacher_passes", "teacher_forwards", "seconds")
+COSTS = ("passes", "teacher_passes", "teacher_forwards", "member_epochs", "image_passes", "seconds")
 
 
 @pytest.fixture(scope="module")
