@@ -35,17 +35,17 @@ class Timing:
         return self.work / self.median
 
 
-def interleaved(contestants: Mapping[str, Contestant], *, repeats: int) -> dict[str, Timing]:
-    """Time `repeats` rounds of all contestants, after one round that warms up and does not count.
+def interleaved(contestants: Mapping[str, Contestant], *, repeats: int, warm: bool = True) -> dict[str, Timing]:
+    """Time `repeats` rounds of all contestants, after one round that warms up and does not count, unless not `warm`.
 
     Raises ValueError if a contestant's rounds differ in their work: then its seconds cannot be compared.
     """
-    work = {name: _timed(contestant)[1] for name, contestant in contestants.items()}
+    work = {name: _timed(contestant)[1] for name, contestant in contestants.items()} if warm else {}
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(repeats):
         for name, contestant in contestants.items():
             spent, done = _timed(contestant)
-            if done != work[name]:
+            if done != work.setdefault(name, done):
                 raise ValueError(f"{name}: expected the same work in each round, got {done:g} after {work[name]:g}")
             seconds[name].append(spent)
     return {name: Timing(tuple(seconds[name]), work[name]) for name in contestants}

@@ -19,7 +19,14 @@ def options(**more: str) -> Options:
 
 @pytest.mark.parametrize(
     ("name", "unit"),
-    [("train", "images"), ("constrained", "images"), ("distill", "images"), ("paths", "points"), ("choices", "images")],
+    [
+        ("train", "images"),
+        ("constrained", "images"),
+        ("distill", "images"),
+        ("paths", "points"),
+        ("choices", "images"),
+        ("accuracy", "images"),
+    ],
 )
 def test_runs_to_its_end(name: str, unit: str) -> None:
     report: Report = importlib.import_module(f"benchmarks.{name}").run(options())
