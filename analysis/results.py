@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.errors import BadInput, Missing
+from sweeps import compact
 
 Row = dict[str, Any]
 Setting = tuple[str, str]
@@ -94,14 +95,27 @@ def read(results: str | Path, split: str = "test", more: Iterable[str | Path] = 
 def _trials(folder: Path, split: str) -> pa.Table:
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder")
-    files = sorted(file for file in folder.glob("tables/trials/*.parquet") if not file.name.startswith((".", "_")))
-    trials = _concat(files, split) if files else pa.table({})
+    trials = _compact(folder, split) if compact.path(folder).exists() else _one_by_one(folder, split)
     if trials.num_rows == 0:
         raise BadInput(f"{folder}: no finished trials (expected {folder}/tables/trials/KEY.parquet)")
     absent = [name for name in REQUIRED if name not in trials.column_names]
     if absent:
         raise BadInput(f"{folder}/tables/trials: columns {', '.join(absent)} are missing")
     return trials
+
+
+def _compact(folder: Path, split: str) -> pa.Table:
+    """From the file of all rows that reading a large sweep leaves behind, and the trials that came since."""
+    try:
+        table = compact.read(folder)
+    except pa.ArrowException as error:
+        raise BadInput(f"{folder}/tables/trials: files disagree on a column's type: {_line(error)}") from None
+    return table.select([name for name in table.column_names if _of_use(table.schema, name, split)])
+
+
+def _one_by_one(folder: Path, split: str) -> pa.Table:
+    files = sorted(file for file in folder.glob("tables/trials/*.parquet") if not file.name.startswith((".", "_")))
+    return _concat(files, split) if files else pa.table({})
 
 
 def _concat(files: Sequence[Path], split: str | None = None) -> pa.Table:

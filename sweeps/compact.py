@@ -26,7 +26,7 @@ Stamps = dict[str, tuple[int, int]]
 
 def read(folder: Path) -> pa.Table:
     """The rows of all finished trials in a sweep's folder, sorted by their files' names; torn files are passed over."""
-    trials, compact = folder / "tables" / "trials", folder / "compact" / "trials.parquet"
+    trials, compact = folder / "tables" / "trials", path(folder)
     there = _stamps(trials)
     kept = _unchanged(compact, there)
     known = set() if kept is None else set(kept[STAMP[0]].to_pylist())
@@ -40,6 +40,11 @@ def read(folder: Path) -> pa.Table:
     if len(fresh) >= WORTH:
         _write(compact, table)
     return table.drop_columns(list(STAMP))
+
+
+def path(folder: Path) -> Path:
+    """Where the compact file of a sweep's folder lies, if it has one."""
+    return folder / "compact" / "trials.parquet"
 
 
 def _stamps(folder: Path) -> Stamps:

@@ -18,6 +18,7 @@ NEEDS = "python launch.py sweep {sweep}"
 
 COSTS = [
     Column("members", "members", "members", digits=0),
+    Column("member_epochs", "member epochs", "member epochs", digits=1),
     Column("passes", "passes (batches)", "passes (batches)", digits=0),
     Column("teacher_passes", "teachers' passes (batches)", "teachers' passes (batches)", digits=0),
     Column("teacher_forwards", "teachers' forwards (batches)", "teachers' forwards (batches)", digits=0),

@@ -95,7 +95,7 @@ def test_diversity_and_cost(tmp_path):
     ]
     tables = store(tmp_path, *rows)
     assert diversity.build(tables).csv().splitlines()[1] == "digits,resnet8,deep,2,7,12.7062,,,,,0.1,0"
-    assert cost.build(tables).csv().splitlines()[1] == "digits,resnet8,deep,2,4,400,,,3,12.7062"
+    assert cost.build(tables).csv().splitlines()[1] == "digits,resnet8,deep,2,4,,400,,,3,12.7062"
     with pytest.raises(Missing, match="no finished trial has passes or seconds"):
         cost.build(store(tmp_path / "1", trial("a")))
     with pytest.raises(Missing, match="no finished trial has any of disagreement, "):

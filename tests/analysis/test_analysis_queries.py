@@ -139,6 +139,17 @@ def test_headline_columns_follow_the_policy_of_the_rows(tmp_path):
         tables.column("q_bar", split="val")
 
 
+def test_a_compact_file_is_read_with_what_came_since(tmp_path):
+    from sweeps import compact
+
+    rows = [trial(f"k{n:02}", seed=n, test_accuracy=float(n), train_q_bar_reset=1.0) for n in range(compact.WORTH)]
+    before = store(tmp_path, *rows)
+    compact.read(tmp_path)
+    assert compact.path(tmp_path).exists()
+    assert read(tmp_path).rows == before.rows
+    assert len(store(tmp_path, trial("new", seed=99)).rows) == compact.WORTH + 1
+
+
 def test_bad_input_says_what_is_wrong(tmp_path):
     with pytest.raises(BadInput, match="nowhere: no such folder"):
         read(tmp_path / "nowhere")
