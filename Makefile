@@ -16,10 +16,10 @@ help: ## this list
 
 env: $(ready) ## set up .venv from uv.lock
 
-sweep: $(ready) ## run a study, print its best trials, draw its figures (STUDY=quickstart ARGS=…)
+sweep: $(ready) ## run a study, print its best trials, write its report (STUDY=quickstart ARGS=…)
 	$(python) launch.py sweep $(STUDY) $(ARGS)
 	$(python) launch.py best $(STUDY)
-	$(python) -m analysis results/$(STUDY)
+	$(python) launch.py report $(STUDY)
 
 test: check ## check, then every test (ARGS=…)
 	$(python) -m pytest -n 2 --dist loadfile $(ARGS)

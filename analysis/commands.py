@@ -24,9 +24,12 @@ def report(name: Name, more: More = None, split: Split = "test", storage: Storag
     """
     from analysis.queries import read
     from analysis.report import write
+    from analysis.summary import summary
 
     with _one_line():
-        page = write(read(storage / name, split, [storage / other for other in more or []]))
+        tables = read(storage / name, split, [storage / other for other in more or []])
+        page = write(tables)
+    print(summary(tables))
     print(f"{page} ({page.stat().st_size / 1e6:.1f} MB); figures and tables in {page.parent / 'figures'}")
 
 

@@ -75,3 +75,30 @@ def test_the_examples_of_extending_work(root, copy):
     assert "wide" in run(copy, "launch.py", "studies")
     aligned = ["-m", "basin", "--construction", "permuted", "--dataset", "stripes", "--model", "narrow"]
     assert '"test_error"' in run(copy, *aligned, "--set", "epochs=2", "--set", "members=2")
+
+
+def test_the_commands_of_the_tutorial_are_ones_that_there_are(root, tmp_path):
+    """Sweeps are built, not run; what reads results is run on made-up ones."""
+    from typer.testing import CliRunner
+
+    import launch
+    from analysis.__main__ import main
+    from basin.place import settled
+    from sweeps.studies import build
+
+    sys.path.insert(0, str(root / "tests" / "analysis"))
+    import synthetic_results
+
+    synthetic_results.sweep(tmp_path / "quickstart", {"constrained": 4}, {"deep": 2, "constrained": 2})
+    known = {command.callback.__name__ for command in launch.app.registered_commands}
+    lines = commands(root, "tutorial.md")
+    assert {line[1] for line in lines if line[0] == "launch.py"} == {"sweep", "report", "verify", "compare"} <= known
+    for line in lines:
+        changes = [line[at + 1] for at, word in enumerate(line) if word == "--set"]
+        if line[:2] == ["launch.py", "sweep"] and "--data" not in line:
+            assert build(line[2], None).set(settled(changes)[1]).trials >= 0
+        elif line[:2] == ["launch.py", "verify"] and line[2] == "quickstart":
+            assert CliRunner().invoke(launch.app, [*line[1:], "--storage", str(tmp_path)]).exit_code in (0, 1)
+        elif line[0] == "-m":
+            results = tmp_path / line[2].removeprefix("results/")
+            assert main([str(results), *line[3:]]) == 0

@@ -85,20 +85,21 @@ function tip(fields, sanitize) {
 }
 
 // Failed trials would press all others into one line: beyond Tukey's far fence they are counted, not drawn.
-function withoutFailed(points) {
+function fence(points) {
   const { better } = quality(), scores = points.map((point) => better * point.y).sort((a, b) => a - b);
   const at = (share) => scores[Math.floor(share * (scores.length - 1))];
-  const fence = at(0.25) - 3 * Math.max(at(0.75) - at(0.25), 0.01 * Math.abs(at(0.5)));
-  return points.filter((point) => better * point.y >= fence);
+  return at(0.25) - 3 * Math.max(at(0.75) - at(0.25), 0.01 * Math.abs(at(0.5)));
 }
 
 async function draw() {
   const spec = structuredClone(state.spec);
   spec.datasets = datasets();
   if (!$("failed").checked) {
-    const kept = withoutFailed(spec.datasets.points), less = spec.datasets.points.length - kept.length;
-    spec.datasets.points = kept;
-    if (less) $("count").textContent += ` ${less} failed far below and are not drawn.`;
+    const { points, cells } = spec.datasets, low = fence(points), good = (point) => quality().better * point.y >= low;
+    spec.datasets.points = points.filter(good);
+    spec.datasets.cells = cells.filter(good);
+    const less = points.length - spec.datasets.points.length;
+    if (less) $("count").textContent += ` Not drawn, for they failed: ${less}.`;
   }
   spec.layer = spec.layer.filter((layer) => spec.datasets[layer.data.name].length); // an empty one has no extent
   const range = Object.keys(state.looks).map(colour);

@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import synthetic_results
 
+from sweeps import compact
+
 TRIALS = 10_000
 SECONDS, BYTES = 60, 2 * 2**30
 DETAILED = 1_500
@@ -45,6 +47,7 @@ def make(folder, count):
         for what in ("paths", "members"):
             synthetic_results.write_real(folder, what, key, getattr(synthetic_results, what)(key, name, rng))
         synthetic_results.write_real(folder, "reliability", key, synthetic_results.reliability(key))
+    compact.read(folder)  # as every command does that reads a sweep's rows
 
 
 @pytest.mark.slow
