@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from analysis import style
 from analysis.errors import Missing
-from analysis.queries import Row, Tables, hyperparameters
+from analysis.queries import EVALUATION, Row, Tables, hyperparameters
 from analysis.registry import Drawn
 
 TITLE = "Importance of hyperparameters"
@@ -54,11 +54,12 @@ def draw(tables: Tables) -> Drawn:
 
 
 def _varied(tables: Tables, rows: list[Row]) -> list[str]:
-    """Numeric hyperparameters with more than one value."""
+    """Numeric hyperparameters with more than one value, but for how a trial is measured."""
     return [
         name
         for name in hyperparameters(tables.trials.schema)
-        if len(values := {row[name] for row in rows} - {None}) > 1
+        if name not in EVALUATION
+        and len(values := {row[name] for row in rows} - {None}) > 1
         and all(isinstance(value, (int, float)) for value in values)
         and all(row[name] is not None for row in rows)
     ]

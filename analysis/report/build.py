@@ -14,7 +14,7 @@ from analysis import registry, style
 from analysis import write as files
 from analysis.answers import answers
 from analysis.errors import Missing
-from analysis.queries import Tables
+from analysis.queries import Tables, best_by_construction, estimate
 from analysis.registry import Entry
 from analysis.report import page, trials
 from analysis.report.chart import front
@@ -88,6 +88,7 @@ def _page(tables: Tables, figures: Sequence[Made], sheets: Sequence[Made]) -> st
         "split": tables.split,
         "trials": data,
         "details": trials.details(tables, [row["key"] for row in held]),
+        "deep": _deep(tables),
         "cells": trials.counted(tables, others),
         "looks": {name: look.colour for name, look in looks.items()},
         "spec": front(looks, tips),
@@ -102,6 +103,17 @@ def _page(tables: Tables, figures: Sequence[Made], sheets: Sequence[Made]) -> st
     }
     title = " + ".join(folder.resolve().name for folder in (tables.folder, *tables.more))
     return page.document(title, sections, json.dumps(state, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+
+
+def _deep(tables: Tables) -> dict[str, dict[str, float]]:
+    """What the deep ensemble of the others' recipe reaches, mean over seeds, by dataset and model."""
+    found: dict[str, dict[str, float]] = {}
+    for setting, by_name in best_by_construction(tables).items():
+        for metric in ("accuracy", "nll"):
+            level = estimate(tables, by_name["deep"], metric) if "deep" in by_name else None
+            if level:
+                found.setdefault(" · ".join(setting), {})[metric] = level.mean
+    return found
 
 
 def _number(values: Sequence[Any]) -> bool:

@@ -60,14 +60,10 @@ function filtered() {
   return trials.filter((row) => wanted.has(row.construction) && row.place === setting && (!role || row.role === role));
 }
 
-function mean(values) {
-  return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
-}
-
 function datasets() {
   const { name } = quality(), field = `${split}_${name}`;
   const points = visible.filter((row) => row.q != null && row[field] != null).map((row) => ({ ...row, x: row.q, y: row[field] }));
-  const deep = mean(trials.filter((row) => row.construction === "deep" && row.place === $("setting").value && row[field] != null).map((row) => row[field]));
+  const deep = state.deep[$("setting").value]?.[name];
   const shown = new Set(visible.map((row) => row.construction));
   const cells = name === "accuracy" ? state.cells.filter((cell) => cell.setting === $("setting").value && shown.has(cell.construction)) : [];
   const line = front(visible).filter((row) => row[field] != null).map((row) => ({ x: row.q, y: row[field] }));
