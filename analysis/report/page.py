@@ -62,8 +62,8 @@ def explorer(constructions: Sequence[str], *, held: int, out: int) -> str:
 <label><input type="checkbox" id="failed"> draw failed trials too</label></form>
 <p id="count" role="status"></p>
 <div id="chart" tabindex="0" role="group" aria-label="{KEYS}"></div>
-<p class="what">Line: front by validation, of the trials shown. Dashed: the deep ensemble, mean over seeds. Click a point
-for its paths, members and reliability; with the keyboard, arrows and Enter.</p>
+<p class="what">Line: front by validation, of the trials shown. Dashed: the deep ensemble, mean over seeds. Click a
+point for its paths, members and reliability; with the keyboard, arrows and Enter.</p>
 <section id="detail" tabindex="-1" aria-label="Details of a trial" hidden></section>
 <div class="scroll"><table id="list"><caption>Trials, the validation front first</caption></table></div>
 <button id="more" type="button">Show all</button>"""

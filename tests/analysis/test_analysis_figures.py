@@ -50,7 +50,7 @@ def test_every_figure_renders_with_editable_text(name, all_tables, tmp_path):
     assert content["commits"] == ["c0ffee"]
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", ["importance", "paths", "planes"])  # trees, shading, contours
 def test_the_same_results_make_the_same_files(name, all_tables, tmp_path):
     texts = []
     for folder in (tmp_path / "1", tmp_path / "2"):
