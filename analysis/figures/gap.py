@@ -44,8 +44,8 @@ def draw(tables: Tables) -> Drawn:
         _panel(ax, bars, looks)
         ax.set_title(" · ".join(setting))
         ax.set_xlabel(f"{tables.split} NLL minus the deep ensemble's (nats)")
-    hatched = Patch(fc="white", ec=style.GREY, hatch="////", lw=0.6, label="diversity buys less")
-    style.legend(figure, {}, points=True, more=[Patch(fc=style.GREY, label="members are worse"), hatched])
+    hatched = Patch(fc="white", ec=style.GREY, hatch="////", lw=0.6, label="from their diversity")
+    style.legend(figure, {}, points=True, more=[Patch(fc=style.GREY, label="from the members"), hatched])
     data: dict[str, Any] = {
         "/".join(setting): {
             name: {part: [e.mean, e.half, e.n] for part, e in parts.items()} for name, parts in bars.items()
