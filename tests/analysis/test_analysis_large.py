@@ -47,7 +47,18 @@ def make(folder, count):
         for what in ("paths", "members"):
             synthetic_results.write_real(folder, what, key, getattr(synthetic_results, what)(key, name, rng))
         synthetic_results.write_real(folder, "reliability", key, synthetic_results.reliability(key))
-    compact.read(folder)  # as every command does that reads a sweep's rows
+    leave_compact(folder, table)
+
+
+def leave_compact(folder, table):
+    """The file of all rows that commands leave behind which read a sweep's rows, without reading them one by one."""
+    files = [folder / "tables" / "trials" / f"{key}.parquet" for key in table["key"].to_pylist()]
+    stats = [file.stat() for file in files]
+    stamps = [[f.name for f in files], [s.st_size for s in stats], [s.st_mtime_ns for s in stats]]
+    for name, values in zip(compact.STAMP, stamps, strict=True):
+        table = table.append_column(name, pa.array(values))
+    compact.path(folder).parent.mkdir()
+    pq.write_table(table, compact.path(folder))
 
 
 @pytest.mark.slow
