@@ -64,11 +64,41 @@ def test_another_split_makes_other_files(full_tables, tmp_path):
     assert [file.name for file in files] == ["main-val.md", "main-val.tex", "main-val.csv", "main-val.json"]
 
 
-@pytest.mark.parametrize("draw", [connectivity_accuracy.draw, paths.draw])
-def test_a_figure_without_its_data_says_so(draw, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("connectivity_accuracy", "no finished trials of a search or grid"),
+        ("counterparts", "no plane on the test split holds members and their counterparts"),
+        ("diversity_connectivity", "no finished trial has q_bar and normalised_disagreement on the test split"),
+        ("importance", "no construction has 10 trials of a search or grid in which a hyperparameter varies"),
+        ("paths", "no path was evaluated on the test split"),
+        ("time_parameter", "no two constrained configurations differ in t and beta alone"),
+    ],
+)
+def test_a_figure_without_its_data_says_so(name, words, tmp_path):
     write(tmp_path, "trials", "a", [trial("a", test_accuracy=1.0)])
-    with pytest.raises(Missing, match=r"no finished trials of a search|no path was evaluated on the test split"):
-        draw(read(tmp_path))
+    with pytest.raises(Missing, match=words):
+        FIGURES[name].make(read(tmp_path))
+
+
+def test_a_reliability_table_without_images_is_no_diagram(tmp_path):
+    write(tmp_path, "trials", "a", [trial("a")])
+    row = {"key": "a", "split": "test", "binning": "width", "bin": 0, "lo": 0.0, "hi": 50.0, "count": 0}
+    write(tmp_path, "reliability", "a", [row])
+    with pytest.raises(Missing, match="no trial has a reliability table"):
+        FIGURES["reliability"].make(read(tmp_path))
+
+
+def test_importance_finds_what_matters(tmp_path):
+    rng = np.random.default_rng(0)
+    for n in range(40):
+        axes = {"beta": float(rng.uniform()), "t": float(rng.uniform()), "alphas": n}
+        score = {"val_accuracy": 90 + 5 * axes["beta"] + 0.1 * float(rng.uniform())}
+        write(tmp_path, "trials", f"k{n}", [trial(f"k{n}", "constrained", n, role="search", **axes, **score)])
+    shown = FIGURES["importance"].make(read(tmp_path)).data["digits · resnet8: constrained, accuracy"]
+    assert shown["names"] == ["beta", "t"]
+    assert shown["mean"][0] > 0.8 > 0.2 > shown["mean"][1]
+    assert shown["r2"] > 0.8
 
 
 def test_one_search_trial_without_a_deep_ensemble_is_a_figure(tmp_path):
