@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated
 
 import torch
-from scipy import stats
+from scipy import stats  # type: ignore[import-untyped]
 
 from basin.evaluation import predict
 from basin.metrics.prediction import member_accuracies
