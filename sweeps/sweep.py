@@ -16,7 +16,7 @@ from basin.trial import identify, open_data
 from sweeps.definition import hold
 from sweeps.options import Listener, Options
 from sweeps.stages import Stage, make_all, plan
-from sweeps.store import Store
+from sweeps.store import Row, Store
 from sweeps.study import Changes, Study
 from sweeps.tracking import Tracker, connect, default_uri
 
@@ -100,15 +100,23 @@ def replicates(study: Study, store: Store, seeds: list[int]) -> list[dict[str, A
         own = [row for row in rows if row["construction"] == construction]
         if not own:
             continue
-        connected = [row for row in own if row[q_bar] >= study.q_bar_floor]
-        best = max(connected, key=lambda row: (row[accuracy], row[q_bar], row["key"])) if connected else None
-        best = best or max(own, key=lambda row: (row[q_bar], row["key"]))
+        best = _chosen(own, accuracy, q_bar, study.q_bar_floor)
         point: Changes = {
             "construction": construction,
             **{field.name: best[field.name] for field in study.space.fields(construction)},
         }
         owed += [{"role": "replicate", "changes": {**point, "seed": seed}} for seed in seeds if seed != best["seed"]]
     return owed
+
+
+def _chosen(rows: list[Row], accuracy: str, q_bar: str, floor: float) -> Row:
+    def connectivity(row: Row) -> float:
+        return 0.0 if row[q_bar] is None else float(row[q_bar])  # a single network has no path that could dip
+
+    connected = [row for row in rows if connectivity(row) >= floor]
+    if connected:
+        return max(connected, key=lambda row: (row[accuracy], connectivity(row), row["key"]))
+    return max(rows, key=lambda row: (connectivity(row), row["key"]))
 
 
 def _missing(study: Study, store: Store, configs: list[dict[str, Any]]) -> list[dict[str, Any]]:

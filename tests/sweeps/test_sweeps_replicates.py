@@ -57,3 +57,10 @@ def test_each_construction_has_its_own(store: Store) -> None:
 def test_only_searched_trials_that_ended_count(columns: dict[str, str], store: Store) -> None:
     fill(store, (91, -1, 99, 0), **columns)
     assert chosen(store) == set()
+
+
+def test_a_single_network_has_no_path_and_is_chosen_by_accuracy(store: Store) -> None:
+    for accuracy, t in ((91, 0.1), (93, 0.2)):
+        point = {"construction": "constrained", "t": t, "beta": 1.0, "seed": 0}
+        put(store, row_of(study(), point, val_accuracy=accuracy, val_q_bar_reset=None))
+    assert chosen(store) == {0.2}
