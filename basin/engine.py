@@ -63,7 +63,7 @@ class Engine:
     def training(self, count: int, kind: object, attempt: Callable[[Way], None]) -> Way:
         """How to train `count` networks; `attempt` does a step on a copy, `kind` names what else its cost depends on.
 
-        Raises UsageError if not even one network's step fits into memory.
+        Raises torch.OutOfMemoryError if not even one network's step fits into memory.
         """
         if (count, kind) not in self._settled:
             self._settled[count, kind] = self._choose(count, attempt)
@@ -86,7 +86,7 @@ class Engine:
         ways = [self._fitting(way, attempt) for way in self._candidates(count)]
         if len(ways) == 1:
             return ways[0]
-        return min(ways, key=lambda way: _seconds(lambda: attempt(way), self.device))
+        return min(ways, key=lambda way: fastest(lambda: attempt(way), self.device))
 
     def _candidates(self, count: int) -> list[Way]:
         if self.wanted != "auto":
@@ -105,10 +105,10 @@ class Engine:
             try:
                 attempt(way)
                 return way
-            except torch.OutOfMemoryError as error:
+            except torch.OutOfMemoryError:
                 torch.cuda.empty_cache()
                 if way.width == 1:
-                    raise out_of_memory(error) from None
+                    raise
                 way = replace(way, width=-(-way.width // 2))
 
 
@@ -118,9 +118,10 @@ def out_of_memory(error: BaseException) -> UsageError:
     return UsageError(f"one network's step does not fit into memory ({words}): give a smaller batch_size or width")
 
 
-def _seconds(step: Callable[[], None], device: torch.device) -> float:
+def fastest(step: Callable[[], object], device: torch.device, tries: int = TRIES) -> float:
+    """Seconds of the fastest of a few tries after one that warms up."""
     spent = []
-    for _ in range(TRIES + 1):
+    for _ in range(tries + 1):
         began = time.perf_counter()
         step()
         if device.type == "cuda":

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd import backward
 
 from basin import stack
-from basin.engine import Way, out_of_memory
+from basin.engine import Way
 from basin.flat import Flat, Leaves
 from basin.network import Network
 from basin.objective import Batch, Draw, Meter, Objective
@@ -33,17 +33,14 @@ class Step:
         """Accumulate the gradient; returns the members' losses in nats. One part's graph is alive at a time."""
         count = len(self.batches)
         together = self.way.name == "stacked"
-        try:
-            losses = self._members_together() if together else self.way.map(self._member, range(count))
-            self.meter.passes += count
-            if self.draw:
-                self._mixed(self.draw, together)
-            for strength, penalty in self.objective.penalties:
-                if strength:
-                    every = self.flat.members(slice(0, count))
-                    every.backward(strength * count * penalty(every.weights))
-        except torch.OutOfMemoryError as error:
-            raise out_of_memory(error) from None
+        losses = self._members_together() if together else self.way.map(self._member, range(count))
+        self.meter.passes += count
+        if self.draw:
+            self._mixed(self.draw, together)
+        for strength, penalty in self.objective.penalties:
+            if strength:
+                every = self.flat.members(slice(0, count))
+                every.backward(strength * count * penalty(every.weights))
         return torch.stack(losses)
 
     def _member(self, k: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch.optim.sgd import sgd
 from basin import stack
 from basin.data import Data
 from basin.data.batches import batch, positions, steps_per_epoch
-from basin.engine import Way
+from basin.engine import Way, out_of_memory
 from basin.flat import Flat
 from basin.gradients import Step
 from basin.network import Network
@@ -125,12 +125,17 @@ def train(
 
     def attempt(way: Way) -> None:
         kept, spent = state.map(torch.clone), replace(meter)
-        source.step(network, Flat(kept.thetas, network.weights), kept.step, meter=meter, way=way).backward()
-        meter.__dict__.update(vars(spent))
+        try:
+            source.step(network, Flat(kept.thetas, network.weights), kept.step, meter=meter, way=way).backward()
+        finally:
+            meter.__dict__.update(vars(spent))
 
     while state.step < until:
-        way = network.engine.training(len(members), source.kind, attempt)
-        losses.append(source.step(network, flat, state.step, meter=meter, way=way).backward().mean())
+        try:
+            way = network.engine.training(len(members), source.kind, attempt)
+            losses.append(source.step(network, flat, state.step, meter=meter, way=way).backward().mean())
+        except torch.OutOfMemoryError as error:
+            raise out_of_memory(error) from None
         _STEPS[training.optimizer](training, flat, state, rate(state.step))
         flat.grads.zero_()
         state.step += 1

@@ -5,11 +5,11 @@ from dataclasses import replace
 from basin.constraints import tied
 from basin.engine import EngineName
 from basin.objective import Objective
-from benchmarks.ensembles import Ensembles, Settings
+from benchmarks.ensembles import Ensembles, Settings, against_plain
 from benchmarks.machine import describe
 from benchmarks.options import Options
 from benchmarks.report import Report, compare
-from benchmarks.timing import Contestant, interleaved, ratio
+from benchmarks.timing import Contestant, interleaved
 
 ENGINES: dict[str, tuple[EngineName, ...]] = {"cpu": ("loop", "threads"), "cuda": ("loop", "stacked")}
 CONSTRAINTS = ("path", "simplex", "proximal")
@@ -28,9 +28,6 @@ def run(options: Options) -> Report:
             contestants[f"{constraint}, {engine}"] = ensembles.ours(network, objective)
     timings = interleaved(contestants, repeats=options.repeats)
     numbers = {"(K+1)/K": (settings.members + 1) / settings.members}
-    for name, timing in timings.items():
-        plain = f"plain, {name.partition(', ')[2]}"
-        if name != plain:
-            numbers[f"{name}: times a plain step"] = 1 / ratio(timing, timings[plain])
+    numbers |= against_plain(timings)
     table = compare(settings.title, timings, unit="images", reference=next(iter(contestants)))
     return Report("constrained", describe(options.device), (table,), numbers)

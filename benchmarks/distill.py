@@ -7,11 +7,11 @@ from basin.engine import EngineName
 from basin.network import Network, Precision
 from basin.objective import Meter, Objective
 from benchmarks.constrained import ENGINES
-from benchmarks.ensembles import Ensembles, Settings
+from benchmarks.ensembles import Ensembles, Settings, against_plain
 from benchmarks.machine import describe
 from benchmarks.options import Options
 from benchmarks.report import Report, compare
-from benchmarks.timing import Contestant, interleaved, ratio
+from benchmarks.timing import Contestant, interleaved
 
 
 def run(options: Options) -> Report:
@@ -28,11 +28,7 @@ def run(options: Options) -> Report:
     first = ENGINES[options.device.type][0]
     contestants[f"distilled, remembered, {first}"] = _distilled(still, first, "bfloat16", remember=True)
     timings = interleaved(contestants, repeats=options.repeats)
-    numbers = {}
-    for name, timing in timings.items():
-        plain_name = f"plain, {name.rpartition(', ')[2]}"
-        if name != plain_name:
-            numbers[f"{name}: times a plain step"] = 1 / ratio(timing, timings[plain_name])
+    numbers = against_plain(timings)
     table = compare(settings.title, timings, unit="images", reference=next(iter(contestants)))
     return Report("distill", describe(options.device), (table,), numbers)
 

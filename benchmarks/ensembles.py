@@ -1,6 +1,7 @@
 """What the engine's benchmarks share: their settings, our training, and the loop that a user would write."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from basin.spec import Bounds, check
 from basin.training import State, Training, train
 from benchmarks.options import Options
 from benchmarks.pictures import Pictures, images, loader, transform
-from benchmarks.timing import Contestant
+from benchmarks.timing import Contestant, Timing, ratio
 
 LR = 0.01
 
@@ -156,3 +157,9 @@ class Ensembles:
 def _endless(batches: Any) -> Any:
     while True:
         yield from batches
+
+
+def against_plain(timings: Mapping[str, Timing]) -> dict[str, float]:
+    """How many times as long as `plain, ENGINE` each contestant `…, ENGINE` takes."""
+    others = {name: f"plain, {name.rpartition(', ')[2]}" for name in timings if not name.startswith("plain, ")}
+    return {f"{n}: times a plain step": 1 / ratio(timings[n], timings[plain]) for n, plain in others.items()}

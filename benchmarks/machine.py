@@ -3,13 +3,13 @@
 import os
 import platform
 import subprocess
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+
+from basin.engine import fastest
 
 SIZES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192, 16384)}
 """Sides of the square matrices; the fastest counts."""
@@ -65,25 +65,13 @@ def _products(device: torch.device, dtype: torch.dtype) -> float:
 def _product(size: int, device: torch.device, dtype: torch.dtype) -> float:
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     out = torch.empty(size, size, device=device, dtype=dtype)
-    return 2 * size**3 / _fastest(lambda: torch.mm(left, right, out=out), device)
+    return 2 * size**3 / fastest(lambda: torch.mm(left, right, out=out), device, TRIES)
 
 
 def _copy(device: torch.device) -> float:
     source = torch.ones(COPIED[device.type], dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    return 2 * source.numel() / _fastest(lambda: target.copy_(source), device)
-
-
-def _fastest(step: Callable[[], object], device: torch.device) -> float:
-    """Seconds of the fastest of a few tries after one that warms up."""
-    spent = []
-    for _ in range(TRIES + 1):
-        began = time.perf_counter()
-        step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        spent.append(time.perf_counter() - began)
-    return min(spent[1:])
+    return 2 * source.numel() / fastest(lambda: target.copy_(source), device, TRIES)
 
 
 def _processor() -> str:

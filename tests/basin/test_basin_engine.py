@@ -11,7 +11,7 @@ from basin import stack
 from basin.connectivity.paths import Point, grid, paths
 from basin.connectivity.probe import Probe
 from basin.constraints import path
-from basin.engine import Engine, Way
+from basin.engine import Engine, Way, out_of_memory
 from basin.errors import UsageError
 from basin.evaluation import predict, reset
 from basin.objective import Objective
@@ -138,8 +138,31 @@ def test_a_step_that_never_fits_says_what_to_do() -> None:
     def attempt(way: Way) -> None:
         raise torch.OutOfMemoryError("no room\nand more words")
 
-    with pytest.raises(UsageError, match=r"one network's step does not fit into memory \(no room\): give a smaller"):
+    with pytest.raises(torch.OutOfMemoryError, match="no room"):
         Engine("stacked").training(3, "", attempt)
+    words = r"one network's step does not fit into memory \(no room\): give a smaller batch_size or width"
+    with pytest.raises(UsageError, match=words):
+        raise out_of_memory(torch.OutOfMemoryError("no room\nand more words"))
+
+
+def test_a_stack_that_does_not_fit_is_trained_in_parts(tmp_path: Path, cache: Path) -> None:
+    plain, work = (engine(task(tmp_path, cache), name) for name in ("loop", "stacked"))
+    sizes = []
+
+    def limited(module: object, inputs: tuple[torch.Tensor, ...]) -> None:
+        wrapped = torch._C._functorch.is_batchedtensor(inputs[0])  # a part of one network shares its images
+        sizes.append(torch._C._functorch.get_unwrapped(inputs[0]).shape[0] if wrapped else 1)
+        if sizes[-1] > 2:
+            raise torch.OutOfMemoryError("no room")
+
+    handle = work.network.module.register_forward_pre_hook(limited)
+    found = advance(work, State(fresh(work.network, 3)), 2)
+    handle.remove()
+    assert sizes[:2] == [3, 2]
+    assert max(sizes[1:]) == 2
+    expected = advance(plain, State(fresh(plain.network, 3)), 2)
+    torch.testing.assert_close(found.thetas, expected.thetas, rtol=1e-4, atol=1e-5)
+    assert work.meter == plain.meter
 
 
 def test_a_step_out_of_memory_says_what_to_do(tmp_path: Path, cache: Path) -> None:
