@@ -62,7 +62,7 @@ def _panel(ax: Axes, plane: Plane, after: style.Look) -> list[dict[str, Any]]:
     half = len(plane.vertices) // 2
     shown = []
     for k, (new, old) in enumerate(zip(plane.vertices[:half], plane.vertices[half:], strict=True)):
-        far = f", {old['residual']:.0f} off the plane" if old["residual"] > 1e-3 * abs(plane.x).max() else ""
+        far = f", {old['residual']:.3g} off the plane" if old["residual"] > 1e-3 * abs(plane.x).max() else ""
         if abs(new["x"] - old["x"]) + abs(new["y"] - old["y"]) < 1e-6:
             mark(ax, old, style.KNOWN["deep"], f"θ{_sub(k)} = θ̃{_sub(k)}{far}", hollow=True)
         else:

@@ -55,7 +55,7 @@ def draw(tables: Tables) -> Drawn:
 def _vertices(ax: Axes, plane: Plane, look: style.Look, members: int) -> None:
     for vertex in plane.vertices:
         inside = vertex["vertex"] in plane.anchors
-        far = "" if inside else f", {vertex['residual']:.0f} off"
+        far = "" if inside else f", {vertex['residual']:.3g} off"
         if vertex["vertex"] < members:
             mark(ax, vertex, look, f"{vertex['vertex']}{far}", hollow=not inside)
         elif inside and vertex["vertex"] > members:

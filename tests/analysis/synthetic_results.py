@@ -10,10 +10,13 @@ import pyarrow.parquet as pq
 
 UNITS = {
     **dict.fromkeys(["accuracy", "member_mean_accuracy", "member_best_accuracy", "member_worst_accuracy"], "%"),
-    **dict.fromkeys(["nll", "member_mean_nll", "jensen_gap", "loss", "train_loss"], "nats"),
+    **dict.fromkeys(
+        ["nll", "member_mean_nll", "jensen_gap", "calibrated_log_likelihood", "loss", "train_loss"], "nats"
+    ),
     **dict.fromkeys(["ece", "disagreement"], "%"),
     **dict.fromkeys(["q_bar_reset", "q_min_reset", "q_bar_interp", "q_min_interp"], "accuracy points"),
     **dict.fromkeys(["barrier_reset", "barrier_interp"], "accuracy points"),
+    "normalised_disagreement": "1",
     "seconds": "s",
 }
 # Accuracy of the ensemble and its members (%), NLL (nats), mean chord excess (points): roughly digits at 300 images.

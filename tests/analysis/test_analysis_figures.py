@@ -10,7 +10,7 @@ from synthetic_results import trial, write
 from analysis import registry, style
 from analysis import write as writer
 from analysis.errors import Missing
-from analysis.figures import connectivity_accuracy, paths
+from analysis.figures import connectivity_accuracy
 from analysis.queries import read
 
 FIGURES = {entry.name: entry for entry in registry.figures()}
@@ -89,58 +89,12 @@ def test_a_reliability_table_without_images_is_no_diagram(tmp_path):
         FIGURES["reliability"].make(read(tmp_path))
 
 
-def test_importance_finds_what_matters(tmp_path):
-    rng = np.random.default_rng(0)
-    for n in range(40):
-        axes = {"beta": float(rng.uniform()), "t": float(rng.uniform()), "alphas": n}
-        score = {"val_accuracy": 90 + 5 * axes["beta"] + 0.1 * float(rng.uniform())}
-        write(tmp_path, "trials", f"k{n}", [trial(f"k{n}", "constrained", n, role="search", **axes, **score)])
-    shown = FIGURES["importance"].make(read(tmp_path)).data["digits · resnet8: constrained, accuracy"]
-    assert shown["names"] == ["beta", "t"]
-    assert shown["mean"][0] > 0.8 > 0.2 > shown["mean"][1]
-    assert shown["r2"] > 0.8
-
-
 def test_one_search_trial_without_a_deep_ensemble_is_a_figure(tmp_path):
     numbers = {f"{split}_{name}": 1.0 for split in ("val", "test") for name in ("accuracy", "q_bar_reset")}
     write(tmp_path, "trials", "a", [trial("a", "swe", role="search", **numbers)])
     drawn = connectivity_accuracy.draw(read(tmp_path))
     assert drawn.data["digits/resnet8"]["deep"] == {}
     assert drawn.keys == drawn.data["digits/resnet8"]["front"] == ["a"]
-
-
-def test_the_front_is_chosen_on_validation(tmp_path):
-    # val accuracy, val q_bar, test accuracy, test q_bar: `b` wins on test alone, `d` fails far below the others.
-    numbers = {"a": (95, -1, 94, -1), "b": (90, -9, 99, 0), "c": (93, 0, 93, -0.5), "d": (20, -2, 20, -2)}
-    for key, values in numbers.items():
-        names = ("val_accuracy", "val_q_bar_reset", "test_accuracy", "test_q_bar_reset")
-        row = trial(key, "constrained", role="search", **dict(zip(names, map(float, values), strict=True)))
-        write(tmp_path, "trials", key, [row])
-    drawn = connectivity_accuracy.draw(read(tmp_path))
-    assert drawn.data["digits/resnet8"]["front"] == ["a", "c"]
-    assert drawn.data["digits/resnet8"]["test_accuracy"] == [94, 99, 93, 20]
-
-
-def test_paths_are_averaged_over_pairs_and_seeds_under_the_headline_policy(tmp_path):
-    curves = {("a", 0, 1): [90.0, 80.0, 94.0], ("a", 0, 2): [92.0, 88.0, 92.0], ("b", 0, 1): [94.0, 60.0, 90.0]}
-    for seed, key in enumerate("abc"):  # c has a row, but no paths
-        write(tmp_path, "trials", key, [trial(key, seed=seed)])
-        rows = [
-            {"key": k, "split": split, "policy": policy, "i": i, "j": j, "alpha": alpha, "accuracy": value - less}
-            for (k, i, j), values in curves.items()
-            for alpha, value in zip((0.0, 0.5, 1.0), values, strict=True)
-            for split, policy, less in (("test", "reset", 0), ("test", "interp", 9), ("val", "reset", 5))
-            if k == key
-        ]
-        if rows:
-            write(tmp_path, "paths", key, rows)
-    drawn = paths.draw(read(tmp_path))
-    shown = drawn.data["digits/resnet8"]["deep"]
-    assert drawn.keys == ["a", "b"]
-    assert (shown["seeds"], shown["curves"], shown["alpha"]) == (2, 3, [0.0, 0.5, 1.0])
-    assert shown["accuracy_mean"] == pytest.approx([92, 76, 92])
-    assert shown["q_pair_mean"] == pytest.approx([0, -16, 0])
-    assert shown["q_pair_deviation"] == pytest.approx([0, np.std([-12, -4, -32]), 0])
 
 
 def test_a_construction_looks_the_same_whatever_else_is_there(tmp_path):
