@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from basin import stack
 from basin.data import Data
 from basin.network import Network
-from basin.objective import Batch, Meter
+from basin.objective import Batch, Inputs, Meter, Objective
 from basin.stack import Stack
 
 CHUNK = 256
@@ -42,7 +42,7 @@ class Teachers:
     def logits(self, k: int, batch: Batch) -> Float[Tensor, "batch classes"]:
         """What teacher k says of a batch; what it has said already is not computed again."""
         if self._kept is not None and batch.positions is not None:
-            return self._kept[k][batch.positions]
+            return self._kept[k].index_select(0, batch.positions)
         if k not in batch.teacher_logits:
             batch.teacher_logits[k] = self._answer(k, batch.images)
             self._spent(1)
@@ -89,16 +89,22 @@ class Distillation:
         if self._weight == 0:
             return hard
         tau = self._temperature
-        target = self._target(batch, weights if self._shared is None else self._shared)
+        target = self.target(batch, weights) if batch.target is None else batch.target
         soft = F.kl_div(F.log_softmax(logits / tau, dim=1), target, reduction="batchmean")
         return (1 - self._weight) * hard + self._weight * tau**2 * soft
+
+    def objective(self, inputs: Inputs | None = None) -> Objective:
+        """The objective with this loss; without weight on the teachers they are never asked."""
+        return Objective(self, self.target if self._weight else None, inputs=inputs, prepare=self.prepare)
 
     def prepare(self, batches: Sequence[Batch], members: slice) -> None:
         """What each member's own teacher says of its batch, in one call."""
         if self._weight and self._shared is None:
             self._teachers.ask(batches, members)
 
-    def _target(self, batch: Batch, weights: Tensor) -> Tensor:
-        shares = [(k, share) for k, share in enumerate(weights.tolist()) if share]
+    def target(self, batch: Batch, weights: Float[Tensor, " K"]) -> Float[Tensor, "batch classes"]:
+        """The teachers' tempered probabilities, mixed as the network is."""
+        mixture = weights if self._shared is None else self._shared
+        shares = [(k, share) for k, share in enumerate(mixture.tolist()) if share]
         said = [share * F.softmax(self._teachers.logits(k, batch) / self._temperature, dim=1) for k, share in shares]
         return torch.stack(said).sum(dim=0)

@@ -1,6 +1,6 @@
-"""How the networks of a stack are run: one after another, side by side on threads, or together in one call.
+"""How the networks of a stack are run: one after another, on threads, together in one call, or as recorded CUDA graphs.
 
-The three give the same numbers up to rounding. What is fastest depends on the machine and on K, so `auto` measures.
+All give the same numbers up to rounding. What is fastest depends on the machine and on K, so `auto` measures.
 """
 
 import time
@@ -14,24 +14,26 @@ import torch
 
 from basin.errors import UsageError
 
-EngineName = Literal["auto", "loop", "threads", "stacked"]
+EngineName = Literal["auto", "loop", "threads", "stacked", "graphs"]
 TRIES = 3
 """Steps of each way that `auto` times, after one that warms up; the fastest counts."""
 TOGETHER = 16
-"""Networks evaluated in one call at most: their activations must fit into memory."""
+"""Networks evaluated in one call, or trained side by side, at most: their activations must fit into memory."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Prepare = Callable[["Way"], Callable[[], object]]
+"""What to do once for a way → a step in that way, which may be done again and again."""
 
 
 @dataclass(frozen=True)
 class Way:
     """One way to run several networks."""
 
-    name: Literal["loop", "threads", "stacked"] = "loop"
+    name: Literal["loop", "threads", "stacked", "graphs"] = "loop"
     threads: int = 1
     """CPU threads that work side by side, one network on each."""
     width: int = 1
-    """Networks in one call."""
+    """Networks in one call, or side by side on a GPU."""
 
     def parts(self, count: int) -> list[slice]:
         """`count` networks in groups that are run in one call."""
@@ -60,21 +62,21 @@ class Engine:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     _settled: dict[tuple[int, object], Way] = field(default_factory=dict)
 
-    def training(self, count: int, kind: object, attempt: Callable[[Way], None]) -> Way:
-        """How to train `count` networks; `attempt` does a step on a copy, `kind` names what else its cost depends on.
+    def training(self, count: int, kind: object, prepare: Prepare) -> Way:
+        """How to train `count` networks; `prepare` gives steps on a copy, `kind` names what else their cost depends on.
 
         Raises torch.OutOfMemoryError if not even one network's step fits into memory.
         """
         if (count, kind) not in self._settled:
-            self._settled[count, kind] = self._choose(count, attempt)
+            self._settled[count, kind] = self._choose(count, prepare)
         return self._settled[count, kind]
 
     def evaluation(self) -> Way:
         """How to evaluate many networks."""
         name = self.wanted
-        if name == "auto":
+        if name in ("auto", "graphs"):
             name = "stacked" if self.device.type == "cuda" else "threads" if self.threads > 1 else "loop"
-        return Way(name, self.threads, TOGETHER if name == "stacked" else 1)
+        return Way(name, self.threads, TOGETHER if name == "stacked" else 1)  # type: ignore[arg-type]
 
     @property
     def used(self) -> str:
@@ -82,29 +84,27 @@ class Engine:
         names = {way.name for (count, _), way in self._settled.items() if count > 1}
         return "+".join(sorted(names)) or "loop"
 
-    def _choose(self, count: int, attempt: Callable[[Way], None]) -> Way:
-        ways = [self._fitting(way, attempt) for way in self._candidates(count)]
+    def _choose(self, count: int, prepare: Prepare) -> Way:
+        ways = self._candidates(count)
         if len(ways) == 1:
-            return ways[0]
-        return min(ways, key=lambda way: fastest(lambda: attempt(way), self.device))
+            return ways[0] if ways[0].width == 1 else self._fitting(ways[0], prepare)[0]
+        tried = [self._fitting(way, prepare) for way in ways]
+        return min(tried, key=lambda found: found[1])[0]
 
     def _candidates(self, count: int) -> list[Way]:
+        widths = {"stacked": count, "graphs": max(count, TOGETHER)}
         if self.wanted != "auto":
-            return [Way(self.wanted, self.threads, count if self.wanted == "stacked" else 1)]
-        if count == 1 or (self.device.type == "cpu" and self.threads == 1):
-            return [Way()]
+            return [Way(self.wanted, self.threads, widths.get(self.wanted, 1))]
+        if self.device.type == "cuda":
+            return [Way(), Way("graphs", 1, widths["graphs"])]
         # On a CPU one call for all was slower than the loop in every case measured: docs/performance.md.
-        other = Way("threads", self.threads) if self.device.type == "cpu" else Way("stacked", 1, count)
-        return [Way(), other]
+        return [Way()] if count == 1 or self.threads == 1 else [Way(), Way("threads", self.threads)]
 
-    def _fitting(self, way: Way, attempt: Callable[[Way], None]) -> Way:
-        """The way with as many networks in one call as fit into memory."""
-        if way.name != "stacked":
-            return way
+    def _fitting(self, way: Way, prepare: Prepare) -> tuple[Way, float]:
+        """The way with as many networks at once as fit into memory, and the seconds of its step."""
         while True:
             try:
-                attempt(way)
-                return way
+                return way, fastest(prepare(way), self.device)
             except torch.OutOfMemoryError:
                 torch.cuda.empty_cache()
                 if way.width == 1:

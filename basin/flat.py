@@ -53,17 +53,19 @@ class Flat:
         """The optimizer's numbers for each weight, [K, P] each."""
         shapes = [thetas[name].shape[1:] for name in names]
         ends = list(accumulate(shape.numel() for shape in shapes))
-        self._places = list(zip(names, shapes, [0, *ends], ends, strict=False))
+        self.places = list(zip(names, shapes, [0, *ends], ends, strict=False))
+        """Of each tensor in a row: its name, shape, first column and the column after its last."""
         self.weights: Float[Tensor, "K P"] = stack.flatten(thetas, names)
         self.grads: Float[Tensor, "K P"] = torch.zeros_like(self.weights)
         thetas |= self.views(self.weights)
-        self._buffers = {name: tensor for name, tensor in thetas.items() if name not in set(names)}
-        self._members = self._alone(self.weights, self.grads, self._buffers)
+        self.buffers = {name: tensor for name, tensor in thetas.items() if name not in set(names)}
+        """What the stack holds beside them."""
+        self._members = self._alone(self.weights, self.grads, self.buffers)
         self._mixed: dict[int, Mixed] = {}
 
     def views(self, matrix: Float[Tensor, "R P"]) -> Stack:
         """The rows of a matrix as a stack, of which each tensor is a view."""
-        return {name: matrix[:, at:end].view(-1, *shape) for name, shape, at, end in self._places}
+        return {name: matrix[:, at:end].view(-1, *shape) for name, shape, at, end in self.places}
 
     def member(self, k: int) -> Params:
         """Member k: leaves with gradients in row k, and its buffers, which training updates in place."""
@@ -71,32 +73,35 @@ class Flat:
 
     def members(self, chosen: slice) -> Leaves:
         """Several members."""
-        return self._leaves(self.weights[chosen], self.grads[chosen], stack.part(self._buffers, chosen))
+        return self._leaves(self.weights[chosen], self.grads[chosen], stack.part(self.buffers, chosen))
 
     def mixed(self, rows: Float[Tensor, "S K"]) -> Mixed:
         """The networks `rows @ weights`, valid until as many are asked for again."""
         count = len(rows)
         if count not in self._mixed:
             weights, grads = (self.weights.new_zeros(count, self.weights.shape[1]) for _ in range(2))
-            unused = stack.repeat(stack.row(self._buffers, 0), count)
+            unused = stack.repeat(stack.row(self.buffers, 0), count)
             alone, together = self._alone(weights, grads, unused), self._leaves(weights, grads, unused)
             self._mixed[count] = Mixed(weights, grads, alone, together)
         mixed = self._mixed[count]
-        torch.matmul(rows.to(self.weights), self.weights, out=mixed.weights)
+        torch.matmul(self._beside(rows), self.weights, out=mixed.weights)
         mixed.grads.zero_()
         return mixed
 
     def take(self, rows: Float[Tensor, "S K"], mixed: Mixed, scale: float) -> None:
         """Add `scale` times the mixed networks' gradients G to the members': Wᵀ G, the chain rule of a linear map."""
-        self.grads.addmm_(rows.to(self.grads).T, mixed.grads, alpha=scale)
+        self.grads.addmm_(self._beside(rows).T, mixed.grads, alpha=scale)
+
+    def _beside(self, rows: Tensor) -> Tensor:
+        return rows.to(self.weights, non_blocking=True)  # a copy that waits would wait for the whole step before
 
     def _alone(self, weights: Tensor, grads: Tensor, buffers: Stack) -> list[Params]:
         pairs = enumerate(zip(weights, grads, strict=True))
         return [self._leaf(own, grad) | stack.row(buffers, k) for k, (own, grad) in pairs]
 
     def _leaf(self, weights: Float[Tensor, " P"], grads: Float[Tensor, " P"]) -> Params:
-        leaves = {name: weights[at:end].view(shape).requires_grad_() for name, shape, at, end in self._places}
-        for name, shape, at, end in self._places:
+        leaves = {name: weights[at:end].view(shape).requires_grad_() for name, shape, at, end in self.places}
+        for name, shape, at, end in self.places:
             leaves[name].grad = grads[at:end].view(shape)
         return leaves
 

@@ -54,12 +54,16 @@ class Batch:
     positions: Int[Tensor, " batch"] | None = None
     """Places of the images in the training split, if they are as they stand there."""
     teacher_logits: dict[int, Tensor] = field(default_factory=dict)
+    target: Float[Tensor, "batch classes"] | None = None
+    """What the objective's `target` says of the batch, where it was asked before the loss."""
 
 
 Inputs = Callable[[Batch, torch.Generator], Batch]
 """(batch, generator) → the batch that is trained on."""
 Loss = Callable[[Tensor, Batch, Float[Tensor, " K"]], Tensor]
 """(logits, batch, row of the mixing matrix) → mean loss of the batch."""
+Target = Callable[[Batch, Float[Tensor, " K"]], Float[Tensor, "batch classes"]]
+"""(batch, row of the mixing matrix) → probabilities."""
 
 
 def cross_entropy(logits: Tensor, batch: Batch, weights: Tensor) -> Tensor:
@@ -72,6 +76,9 @@ class Objective:
     """The loss of networks, and how strongly mixtures of them count."""
 
     loss: Loss = cross_entropy
+    target: Target | None = None
+    """What the loss holds a network against beside labels, as a function of the batch and the row of the mixing matrix
+    alone; with it in the batch, the loss does not look at the row."""
     beta: float = 0.0
     """Constraint strength β."""
     sampler: Sampler | None = None

@@ -62,6 +62,7 @@ class Place:
     def prepare(self) -> None:
         """Set what torch keeps for the whole process."""
         torch.set_num_threads(self.machine.threads)
+        torch.backends.cudnn.benchmark = True  # a GPU's libraries try their kernels; the last bits may differ
 
     def describe(self) -> dict[str, Value]:
         """Device, threads and versions for the record."""

@@ -12,12 +12,13 @@ from torch.optim.sgd import sgd
 
 from basin import stack
 from basin.data import Data
-from basin.data.batches import batch, positions, steps_per_epoch
-from basin.engine import Way, out_of_memory
+from basin.data.batches import batches, positions, steps_per_epoch
+from basin.engine import Prepare, Way, out_of_memory
 from basin.flat import Flat
-from basin.gradients import Step
+from basin.gradients import Gradients
+from basin.graphs import GraphGradients
 from basin.network import Network
-from basin.objective import Batch, Meter, Objective
+from basin.objective import Batch, Draw, Meter, Objective
 from basin.seeds import generator
 from basin.spec import Bounds, Search, check
 from basin.stack import Stack
@@ -123,17 +124,19 @@ def train(
     rate = rate or (lambda step: training.lr_at(step, total))
     source = Source(data, objective, training.batch_size, seed, tuple(members))
 
-    def attempt(way: Way) -> None:
-        kept, spent = state.map(torch.clone), replace(meter)
-        try:
-            source.step(network, Flat(kept.thetas, network.weights), kept.step, meter=meter, way=way).backward()
-        finally:
-            meter.__dict__.update(vars(spent))
+    def gradients(way: Way, own: Flat) -> Gradients:
+        kind = GraphGradients if way.name == "graphs" else Gradients
+        return kind(network, own, objective, meter, way)
 
+    def prepare(way: Way) -> Callable[[], Tensor]:
+        trying = gradients(way, Flat(state.map(torch.clone).thetas, network.weights))
+        return lambda: trying.step(*source.take(state.step))
+
+    ours: Gradients | None = None
     while state.step < until:
         try:
-            way = network.engine.training(len(members), source.kind, attempt)
-            losses.append(source.step(network, flat, state.step, meter=meter, way=way).backward().mean())
+            ours = ours or gradients(_chosen(network, source, prepare, meter), flat)
+            losses.append(ours.step(*source.take(state.step)).mean())
         except torch.OutOfMemoryError as error:
             raise out_of_memory(error) from None
         _STEPS[training.optimizer](training, flat, state, rate(state.step))
@@ -162,21 +165,29 @@ class Source:
         """What the cost of a step depends on, besides the number of networks."""
         return self.objective.beta > 0, type(self.objective.loss).__name__
 
-    def step(self, network: Network, flat: Flat, step: int, *, meter: Meter, way: Way) -> Step:
-        """The step's batches and mixed networks."""
-        batches = way.map(lambda member: self._batch(member, step), self.members)
+    def take(self, step: int) -> tuple[list[Batch], Draw | None]:
+        """The members' batches, and the mixed networks."""
+        where = {"seed": self.seed, "step": step, "batch_size": self.batch_size}
+        found = zip(*batches(self.data, members=self.members, **where), strict=True)
+        own = [self._seen(Batch(*each), member, where) for member, each in zip(self.members, found, strict=True)]
         sampler = self.objective.sampler if self.objective.beta else None
-        draw = sampler(generator(self.seed, "constraint", step), len(batches)) if sampler else None
-        return Step(network, flat, self.objective, batches, draw, meter, way)
+        return own, sampler(generator(self.seed, "constraint", step), len(own)) if sampler else None
 
-    def _batch(self, member: int, step: int) -> Batch:
-        where = {"seed": self.seed, "member": member, "step": step, "batch_size": self.batch_size}
-        drawn = Batch(*batch(self.data, **where))
+    def _seen(self, drawn: Batch, member: int, where: dict[str, int]) -> Batch:
         if self.objective.inputs:
-            return self.objective.inputs(drawn, generator(self.seed, "inputs", member, step))
+            return self.objective.inputs(drawn, generator(self.seed, "inputs", member, where["step"]))
         if self.data.augment == "none":
-            drawn.positions = positions(self.data, **where)
+            drawn.positions = positions(self.data, member=member, **where).to(drawn.images.device, non_blocking=True)
         return drawn
+
+
+def _chosen(network: Network, source: Source, prepare: Prepare, meter: Meter) -> Way:
+    """The engine's choice; what it tried is not counted."""
+    spent = replace(meter)
+    try:
+        return network.engine.training(len(source.members), source.kind, prepare)
+    finally:
+        meter.__dict__.update(vars(spent))
 
 
 # torch.optim's functional forms: its classes import the compiler when first used, for longer than a trial may take.

@@ -3,15 +3,13 @@
 from dataclasses import replace
 
 from basin.constraints import tied
-from basin.engine import EngineName
 from basin.objective import Objective
-from benchmarks.ensembles import Ensembles, Settings, against_plain
+from benchmarks.ensembles import ENGINES, Ensembles, Settings, against_plain
 from benchmarks.machine import describe
 from benchmarks.options import Options
 from benchmarks.report import Report, compare
 from benchmarks.timing import Contestant, interleaved
 
-ENGINES: dict[str, tuple[EngineName, ...]] = {"cpu": ("loop", "threads"), "cuda": ("loop", "stacked")}
 CONSTRAINTS = ("path", "simplex", "proximal")
 
 

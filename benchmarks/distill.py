@@ -5,9 +5,8 @@ from dataclasses import replace
 from basin.distillation import Distillation, Teachers
 from basin.engine import EngineName
 from basin.network import Network, Precision
-from basin.objective import Meter, Objective
-from benchmarks.constrained import ENGINES
-from benchmarks.ensembles import Ensembles, Settings, against_plain
+from basin.objective import Meter
+from benchmarks.ensembles import ENGINES, Ensembles, Settings, against_plain
 from benchmarks.machine import describe
 from benchmarks.options import Options
 from benchmarks.report import Report, compare
@@ -40,4 +39,4 @@ def _distilled(ensembles: Ensembles, engine: EngineName, teachers: Precision, *,
     if remember:
         known.remember(ensembles.data, ensembles.settings.batch_size)
     loss = Distillation(known, temperature=2.0, weight=0.9)
-    return ensembles.ours(network, Objective(loss, prepare=loss.prepare))
+    return ensembles.ours(network, loss.objective())

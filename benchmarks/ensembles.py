@@ -22,6 +22,8 @@ from benchmarks.pictures import Pictures, images, loader, transform
 from benchmarks.timing import Contestant, Timing, ratio
 
 LR = 0.01
+ENGINES: dict[str, tuple[EngineName, ...]] = {"cpu": ("loop", "threads"), "cuda": ("loop", "graphs")}
+"""Ways between which the engine chooses on a device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,24 +82,26 @@ class Ensembles:
         objective: Objective = Objective(),  # noqa: B008 (frozen)
         members: int | None = None,
     ) -> Contestant:
-        """Our training loop."""
+        """Our training loop, which goes on from round to round."""
         settings = self.settings
         count = settings.members if members is None else members
-        state = State(stack.part(self.stack(network), slice(0, count)))
-        training = Training(epochs=10_000, batch_size=settings.batch_size, lr=LR, schedule="constant", warmup=0)
+        training = Training(epochs=10_000_000, batch_size=settings.batch_size, lr=LR, schedule="constant", warmup=0)
+        steps = training.steps(len(self.data.train))
+        states = train(
+            network,
+            self.data,
+            State(stack.part(self.stack(network), slice(0, count))),
+            objective,
+            training=training,
+            seed=0,
+            members=range(count),
+            until=steps,
+            meter=Meter(),
+            stops=range(0, steps, settings.steps),
+        )
 
         def step() -> float:
-            *_, _ = train(
-                network,
-                self.data,
-                state,
-                objective,
-                training=training,
-                seed=0,
-                members=range(count),
-                until=state.step + settings.steps,
-                meter=Meter(),
-            )
+            next(state for state in states if state.step % settings.steps == 0)
             return self.work
 
         return step

@@ -1,14 +1,12 @@
 """Training K networks: the loop that a user would write, and ours in every way, beside the machine's matrix rate."""
 
-from basin.engine import EngineName
-from benchmarks.ensembles import Ensembles, Settings
+from benchmarks.ensembles import ENGINES, Ensembles, Settings
 from benchmarks.machine import describe, measure
 from benchmarks.options import Options
 from benchmarks.report import Report, compare
 from benchmarks.timing import Contestant, interleaved
 
 REFERENCE = "DataLoader, float32, one after another"
-ENGINES: tuple[EngineName, ...] = ("loop", "threads", "stacked", "auto")
 
 
 def run(options: Options) -> Report:
@@ -17,7 +15,8 @@ def run(options: Options) -> Report:
     ensembles = Ensembles(options, settings)
     contestants: dict[str, Contestant] = {REFERENCE: ensembles.reference()}
     contestants["float32, loop"] = ensembles.ours(ensembles.network("loop", "float32"))
-    networks = {f"bfloat16, {engine}": ensembles.network(engine, "bfloat16") for engine in ENGINES}
+    engines = (*ENGINES[options.device.type], "stacked", "auto")
+    networks = {f"bfloat16, {engine}": ensembles.network(engine, "bfloat16") for engine in engines}
     contestants |= {name: ensembles.ours(network) for name, network in networks.items()}
     timings = interleaved(contestants, repeats=options.repeats)
     limit, flops = measure(options.device), ensembles.flops()

@@ -8,7 +8,7 @@ from basin.constraints import Constraint, tied
 from basin.constructions import constructions
 from basin.distillation import Distillation, Teachers
 from basin.ensemble import Ensemble, all_pairs, star_pairs
-from basin.objective import Objective, mixup
+from basin.objective import mixup
 from basin.spec import Bounds, Search, check
 from basin.task import Task
 
@@ -62,7 +62,7 @@ class Distilled:
         states = task.train(
             lambda: task.trunk(self.t).branch(self.members),
             tied(
-                Objective(loss, inputs=mix, prepare=loss.prepare),
+                loss.objective(inputs=mix),
                 constraint=self.constraint,
                 beta=self.beta,
                 draws=self.draws,

@@ -47,7 +47,7 @@ class Images:
 
     def take(self, positions: Int64[Tensor, " b"]) -> tuple[UInt8[Tensor, "b c h w"], Int64[Tensor, " b"]]:
         """The images and labels at `positions` (0 … n−1, on any device) of this split."""
-        positions = positions.to(self.index.device)
+        positions = positions.to(self.index.device, non_blocking=True)
         # index_select copies whole images; indexing by a tensor goes from pixel to pixel, twenty times slower.
         return self.images.index_select(0, self.index[positions]), self.labels[positions]
 

@@ -234,7 +234,7 @@ def test_students_and_teachers_see_the_mixed_images(tmp_path: Path, cache: Path)
     handle = work.network.module.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
     teachers = fresh(work.network, 2)
     loss = Distillation(Teachers(work.network, teachers, work.meter), temperature=2.0, weight=0.9)
-    advance(work, State(fresh(work.network, 2)), 1, Objective(loss, inputs=mixup(1.0, 10)))
+    advance(work, State(fresh(work.network, 2)), 1, loss.objective(mixup(1.0, 10)))
     handle.remove()
     plain = [given.images.float() for given in batches(work, 2)]
     for k in range(2):
@@ -276,7 +276,7 @@ def test_gradient_of_students_under_a_constraint(
 
     expected = by_autograd(work, {}, thetas, total)
     loss = Distillation(Teachers(work.network, teachers, work.meter), temperature=tau, weight=weight, shared=shared)
-    objective = tied(Objective(loss, prepare=loss.prepare), constraint="simplex", beta=beta)
+    objective = tied(loss.objective(), constraint="simplex", beta=beta)
     found = gradient(work, thetas, objective, given, seed=5, way=WAYS[way])
     torch.testing.assert_close(found, expected, rtol=1e-6 if shared else 1e-9, atol=1e-8 if shared else 1e-12)
 

@@ -13,7 +13,8 @@ from basin.data import Split, batch
 from basin.data.digits import Digits
 from basin.engine import Way
 from basin.flat import Flat
-from basin.gradients import Step
+from basin.gradients import Gradients
+from basin.graphs import GraphGradients
 from basin.measure import Evaluation
 from basin.models.mlp import MLP
 from basin.network import Network
@@ -27,6 +28,7 @@ from basin.training import State, Training, train
 from basin.trial import Trial, open_task, overlay
 
 FREE = Objective()
+CPU = Machine(device="cpu")
 MODELS: dict[str, dict[str, object]] = {
     "mlp": {"model": "mlp", "hidden": 8},
     "batch": {"model": "resnet8", "width": 0.25},
@@ -49,14 +51,14 @@ def trial(**changes: object) -> Trial:
     return overlay(base, changes)
 
 
-def place(folder: Path, cache: Path, scratch: Path | None = None) -> Place:
+def place(folder: Path, cache: Path, scratch: Path | None = None, machine: Machine = CPU) -> Place:
     """A CPU, single runs in `folder`."""
-    return Place(machine=Machine(device="cpu"), cache=cache, runs=folder, scratch=scratch)
+    return Place(machine=machine, cache=cache, runs=folder, scratch=scratch)
 
 
-def task(folder: Path, cache: Path, **changes: object) -> Task:
+def task(folder: Path, cache: Path, machine: Machine = CPU, **changes: object) -> Task:
     """What a construction of such a trial is given."""
-    return open_task(trial(**changes), place(folder, cache))
+    return open_task(trial(**changes), place(folder, cache, machine=machine))
 
 
 def trained(runs: Runs, member: int = 0) -> Params:
@@ -153,7 +155,13 @@ def by_autograd(
     return {name: leaves[name].grad for name in work.network.weights}
 
 
-WAYS = {"loop": Way(), "threads": Way("threads", 2), "stacked": Way("stacked", 1, 8), "halves": Way("stacked", 1, 2)}
+WAYS = {
+    "loop": Way(),
+    "threads": Way("threads", 2),
+    "stacked": Way("stacked", 1, 8),
+    "halves": Way("stacked", 1, 2),
+    "graphs": Way("graphs", 1, 2),
+}
 """Every way to run the networks of a stack."""
 
 
@@ -163,5 +171,6 @@ def gradient(
     """What one step accumulates; `thetas` are left as they are."""
     flat = Flat(copy(thetas), work.network.weights)
     draw = objective.sampler(generator(seed), len(given)) if objective.beta and objective.sampler else None
-    Step(work.network, flat, objective, given, draw, Meter(), way).backward()
+    kind = GraphGradients if way.name == "graphs" else Gradients
+    kind(work.network, flat, objective, Meter(), way).step(given, draw)
     return flat.views(flat.grads)

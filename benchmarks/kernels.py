@@ -1,0 +1,58 @@
+"""What a training step spends its time on: the operators of a CPU, the kernels of a GPU, the heaviest first."""
+
+import time
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from basin.engine import EngineName
+from basin.spec import Bounds
+from benchmarks import ensembles
+from benchmarks.ensembles import Ensembles
+from benchmarks.machine import describe
+from benchmarks.options import Options
+from benchmarks.report import Report
+
+ROUNDS = 3
+"""Rounds before the one that is taken apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(ensembles.Settings):
+    """What is taken apart."""
+
+    engine: EngineName = "auto"
+    """How the networks are run."""
+    top: Annotated[int, Bounds(1)] = 20
+    """Operators or kernels that are shown."""
+
+
+def run(options: Options) -> Report:
+    """Milliseconds a step of all members, without the profiler and by operator or kernel with it."""
+    settings, device = options.settle(Settings()), options.device
+    made = Ensembles(options, settings)
+    step = made.ours(made.network(settings.engine, "bfloat16"))
+    for _ in range(ROUNDS):
+        step()
+    began = time.perf_counter()
+    step()
+    numbers = {"wall (ms a step)": 1e3 * (time.perf_counter() - began) / settings.steps}
+    activity = ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.CPU
+    with profile(activities=[activity]) as taken:
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    spent = {
+        event.key: (event.self_device_time_total if device.type == "cuda" else event.self_cpu_time_total)
+        / 1e3
+        / settings.steps
+        for event in taken.key_averages()
+    }
+    counts = {event.key: event.count / settings.steps for event in taken.key_averages()}
+    numbers["all, one after another (ms a step)"] = sum(spent.values())
+    numbers["launched a step"] = sum(counts.values())
+    heaviest = sorted(spent, key=lambda name: -spent[name])[: settings.top]
+    numbers |= {f"{name[:90]} × {counts[name]:.0f} (ms)": spent[name] for name in heaviest}
+    return Report("kernels", describe(device), (), numbers)
