@@ -19,6 +19,8 @@ TRIES = 3
 """Steps of each way that `auto` times, after one that warms up; the fastest counts."""
 TOGETHER = 16
 """Networks evaluated in one call, or trained side by side, at most: their activations must fit into memory."""
+BESIDE = 8
+"""Networks evaluated side by side on a GPU."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Prepare = Callable[["Way"], Callable[[], object]]
@@ -74,9 +76,9 @@ class Engine:
     def evaluation(self) -> Way:
         """How to evaluate many networks."""
         name = self.wanted
-        if name in ("auto", "graphs"):
-            name = "stacked" if self.device.type == "cuda" else "threads" if self.threads > 1 else "loop"
-        return Way(name, self.threads, TOGETHER if name == "stacked" else 1)  # type: ignore[arg-type]
+        if name == "auto":
+            name = "graphs" if self.device.type == "cuda" else "threads" if self.threads > 1 else "loop"
+        return Way(name, self.threads, {"stacked": TOGETHER, "graphs": BESIDE}.get(name, 1))
 
     @property
     def used(self) -> str:

@@ -1,18 +1,21 @@
 """Predictions of a stack, and the statistics that a mixed network needs before it can predict."""
 
+from collections.abc import Callable, Sequence
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
 from basin import stack
-from basin.data import Data, Images, chunks
+from basin.data import Data, Images
 from basin.engine import Way
+from basin.graphs import forward
 from basin.network import Network, Precision
 from basin.seeds import generator
 from basin.stack import Stack
 
-PIXELS = {"cpu": 1 << 16, "cuda": 1 << 22}
+PIXELS = {"cpu": 1 << 16, "cuda": 1 << 20}
 """Of the images evaluated at once: a CPU's caches hold a small network's activations of so many."""
 BATCH = 128
 """Images in a batch of BatchNorm's re-estimation, at most."""
@@ -35,13 +38,32 @@ def predict_here(
     network: Network, thetas: Stack, images: Images, data: Data, *, way: Way, precision: Precision
 ) -> Float[Tensor, "K N C"]:
     """The same, all in the calling thread."""
-    count, together, size = stack.size(thetas), way.name == "stacked", _chunk(network, data)
+    count, size = stack.size(thetas), _chunk(network, data)
+    ask = _recorded(network, thetas, precision) if way.name == "graphs" else _asked(network, thetas, precision, way)
     outputs = []
-    for pixels, _ in chunks(images, size):
-        shared = [data.normalise(pixels)] * count
-        logits = network.each(thetas, shared, precision=precision, together=together)
+    for start in range(0, len(images), size):
+        # Chunks of one size are one recording: the last image stands for those that a chunk lacks.
+        places = torch.arange(start, start + min(size, len(images))).clamp_(max=len(images) - 1)
+        logits = ask(data.normalise(images.take(places)[0]))[:count, : len(images) - start]
         outputs.append(F.log_softmax(logits, dim=2))
     return torch.cat(outputs, dim=1).cpu()
+
+
+def _asked(network: Network, thetas: Stack, precision: Precision, way: Way) -> Callable[[Tensor], Tensor]:
+    count, together = stack.size(thetas), way.name == "stacked"
+    return lambda images: network.each(thetas, [images] * count, precision=precision, together=together)
+
+
+def _recorded(network: Network, thetas: Stack, precision: Precision) -> Callable[[Tensor], Tensor]:
+    some = _even(thetas)
+    return lambda images: forward(network, some, images, train=False, precision=precision).logits(images)
+
+
+def _even(thetas: Stack) -> Stack:
+    """The next power of two of networks, the last one repeated: few recordings serve stacks of every size."""
+    count = stack.size(thetas)
+    places = torch.arange(1 << (count - 1).bit_length()).clamp_(max=count - 1)
+    return {name: tensor[places.to(tensor.device)] for name, tensor in thetas.items()}
 
 
 @torch.no_grad()
@@ -68,11 +90,32 @@ def reset(
         fresh[f"{name}.running_var"] = torch.ones_like(thetas[f"{name}.running_var"])
         fresh[f"{name}.num_batches_tracked"] = torch.zeros_like(thetas[f"{name}.num_batches_tracked"])
     order = torch.randperm(len(data.train), generator=generator("batchnorm", data.hash))[:count]
-    for index, indices in enumerate(order.tensor_split(max(1, -(-len(order) // BATCH)))):
+    parts = order.tensor_split(max(1, -(-len(order) // BATCH)))
+    if way.name == "graphs":
+        _averaged(network, fresh, data, parts, precision)
+        return fresh
+    for index, indices in enumerate(parts):
         shared = [data.normalise(data.train.take(indices)[0])] * stack.size(thetas)
         together = way.name == "stacked"
         network.each(fresh, shared, train=True, precision=precision, momentum=1 / (index + 1), together=together)
     return fresh
+
+
+@torch.no_grad()
+def _averaged(
+    network: Network, fresh: Stack, data: Data, parts: Sequence[Int64[Tensor, " b"]], precision: Precision
+) -> None:
+    """Each batch's own statistics from a recording, averaged here: its momentum cannot change from batch to batch."""
+    some, count = _even(fresh), stack.size(fresh)
+    names = [f"{name}.{kind}" for name in network.batchnorms for kind in ("running_mean", "running_var")]
+    for index, indices in enumerate(parts):
+        images = data.normalise(data.train.take(indices)[0])
+        asked = forward(network, some, images, train=True, precision=precision)
+        asked.logits(images)
+        found = [asked.statistics(name)[:count] for name in names]
+        torch._foreach_lerp_([fresh[name] for name in names], found, 1 / (index + 1))
+    for name in network.batchnorms:
+        fresh[f"{name}.num_batches_tracked"] += len(parts)
 
 
 def _chunk(network: Network, data: Data) -> int:

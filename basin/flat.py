@@ -11,6 +11,9 @@ from torch import Tensor
 from basin import stack
 from basin.stack import Params, Stack
 
+ALIGNED = 64
+"""Every tensor begins at a multiple of so many numbers: kernels read whole vectors, and may refuse others."""
+
 
 @dataclass(frozen=True)
 class Leaves:
@@ -52,16 +55,24 @@ class Flat:
         self.slots: dict[str, Tensor] = {}
         """The optimizer's numbers for each weight, [K, P] each."""
         shapes = [thetas[name].shape[1:] for name in names]
-        ends = list(accumulate(shape.numel() for shape in shapes))
-        self.places = list(zip(names, shapes, [0, *ends], ends, strict=False))
+        starts = [0, *accumulate(-(-shape.numel() // ALIGNED) * ALIGNED for shape in shapes)]
+        self.places = [(n, shape, at, at + shape.numel()) for n, shape, at in zip(names, shapes, starts, strict=False)]
         """Of each tensor in a row: its name, shape, first column and the column after its last."""
-        self.weights: Float[Tensor, "K P"] = stack.flatten(thetas, names)
+        self._columns = starts[-1]
+        self.weights: Float[Tensor, "K P"] = self.matrix(thetas)
         self.grads: Float[Tensor, "K P"] = torch.zeros_like(self.weights)
         thetas |= self.views(self.weights)
         self.buffers = {name: tensor for name, tensor in thetas.items() if name not in set(names)}
         """What the stack holds beside them."""
         self._members = self._alone(self.weights, self.grads, self.buffers)
         self._mixed: dict[int, Mixed] = {}
+
+    def matrix(self, thetas: Stack) -> Float[Tensor, "K P"]:
+        """The named tensors of each network as one row."""
+        made = thetas[self.names[0]].new_zeros(stack.size(thetas), self._columns)
+        for name, view in self.views(made).items():
+            view.copy_(thetas[name])
+        return made
 
     def views(self, matrix: Float[Tensor, "R P"]) -> Stack:
         """The rows of a matrix as a stack, of which each tensor is a view."""

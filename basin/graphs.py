@@ -4,25 +4,21 @@ On a GPU a small network's step costs the launches of its kernels more than thei
 once, and its networks run beside each other on streams of their own.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from basin import stack
 from basin.flat import Flat
 from basin.gradients import Gradients
-from basin.network import Network
+from basin.network import Network, Precision
 from basin.objective import Batch, Draw
-from basin.stack import Params
-
-WARM = 3
-"""Runs before a recording, in which libraries choose their kernels."""
-Work = Callable[[], None]
-"""Operations on tensors that stay where they are."""
+from basin.recording import Packed, Streams, Work, recorded
+from basin.stack import Stack
 
 
 @dataclass
@@ -48,16 +44,16 @@ class _Step:
         self._own = [_copy(batch) for batch in batches]
         self._seen = [_copy(batches[origin]) for origin in draw.source] if draw else []
         members = [self._flat.member(k) for k in range(len(batches))]
-        self._packed = [_Packed(owner.network, self._flat, members, self._flat.weights, self._flat.grads)]
+        self._packed = [Packed(owner.network, self._flat, members, self._flat.weights, self._flat.grads)]
         if draw:
             mixed = self._flat.mixed(draw.weights)
-            self._packed.append(_Packed(owner.network, self._flat, mixed.alone, mixed.weights, mixed.grads))
-        self._streams = _streams(owner.network.device, min(owner.way.width, len(self._own) + len(self._seen)))
+            self._packed.append(Packed(owner.network, self._flat, mixed.alone, mixed.weights, mixed.grads))
+        self._streams = Streams(owner.network.device, min(owner.way.width, len(self._own) + len(self._seen)))
         self._losses = torch.zeros(0)
         self._forwards = 0
         self._ask = self._prepared_targets() if self._objective.target else None
         changed = [self._flat.grads, *self._flat.buffers.values()]
-        self._differentiate = _recorded(self._gradients, owner.network.device, changed)
+        self._differentiate = recorded(self._gradients, owner.network.device, changed)
 
     def run(self, batches: Sequence[Batch], draw: Draw | None) -> Tensor:
         _overwrite(self._own, batches)
@@ -92,7 +88,7 @@ class _Step:
         self._forwards = meter.teacher_forwards - before
         for seen in self._seen:
             seen.target = self._own[0].target.clone()  # type: ignore[union-attr]
-        ask = _recorded(self._targets, self._owner.network.device, [])
+        ask = recorded(self._targets, self._owner.network.device, [])
         meter.teacher_forwards = before
         return ask
 
@@ -102,7 +98,7 @@ class _Step:
             batch.target, batch.teacher_logits = None, {}
             return self._objective.target(batch, row)  # type: ignore[misc]
 
-        found = self._side_by_side(partial(one, *job) for job in zip(self._own, self._units, strict=True))
+        found = self._streams.run(partial(one, *job) for job in zip(self._own, self._units, strict=True))
         for batch, target in zip(self._own, found, strict=True):
             batch.target = target
 
@@ -113,87 +109,17 @@ class _Step:
         for packed, some, places in zip(self._packed, batches, rows, strict=False):
             packed.pack()
             jobs += [partial(self._one, packed, k, *job) for k, job in enumerate(zip(some, places, strict=True))]
-        losses = self._side_by_side(jobs)
+        losses = self._streams.run(jobs)
         for packed in self._packed:
             packed.unpack()
         self._owner.penalise(len(self._own))
         self._losses = torch.stack(losses[: len(self._own)])
 
-    def _one(self, packed: "_Packed", k: int, batch: Batch, row: Tensor) -> Tensor:
+    def _one(self, packed: "Packed", k: int, batch: Batch, row: Tensor) -> Tensor:
         logits = self._owner.network(packed.networks[k], batch.images, train=True)
         loss = self._objective.loss(logits, batch, row)
         packed.accumulate(k, loss)
         return loss.detach()
-
-    def _side_by_side(self, jobs: Iterable[Callable[[], Tensor]]) -> list[Tensor]:
-        every, device = list(jobs), self._owner.network.device
-        if device.type != "cuda":
-            return [job() for job in every]
-        found = []
-        for chosen in self._owner.way.parts(len(every)):
-            main, some = torch.cuda.current_stream(device), every[chosen]
-            for stream, job in zip(self._streams, some, strict=False):
-                stream.wait_stream(main)
-                with torch.cuda.stream(stream):
-                    found.append(job())
-            for stream in self._streams[: len(some)]:
-                main.wait_stream(stream)
-        return found
-
-
-class _Packed:
-    """Networks of which the convolutions' weights are packed anew at each step, all of them at once.
-
-    They come in the arithmetic and the layout of the passes, which takes two kernels for each tensor otherwise, and as
-    many for its gradient. The numbers are the same.
-    """
-
-    def __init__(self, network: Network, flat: Flat, networks: list[Params], weights: Tensor, grads: Tensor) -> None:
-        own = {f"{name}.weight" for name, module in network.module.named_modules() if isinstance(module, nn.Conv2d)}
-        places = [(name, shape, torch.arange(at, end)) for name, shape, at, end in flat.places if name in own]
-        orders = [place.view(shape).permute(0, 2, 3, 1).flatten() for _, shape, place in places]
-        self._order = torch.cat([*orders, torch.arange(0)]).to(weights.device)
-        self._weights, self._grads = weights, grads
-        dtype = torch.bfloat16 if network.precision == "bfloat16" else weights.dtype
-        self._values = weights.new_zeros(len(weights), len(self._order), dtype=dtype)
-        self._slopes = torch.zeros_like(self._values)
-        self._convolutions = [name for name, *_ in places]
-        self._others = [name for name in flat.names if name not in own]
-        self.networks = [params | self._leaves(row, places) for params, row in zip(networks, self._values, strict=True)]
-        """Each of them as autograd leaves and buffers."""
-
-    @torch.no_grad()
-    def pack(self) -> None:
-        """Bring the convolutions' weights up to date."""
-        self._values.copy_(self._weights.index_select(1, self._order))
-
-    def accumulate(self, k: int, loss: Tensor) -> None:
-        """Add the gradient of network k's loss to its row, that of convolutions when they are unpacked."""
-        params = self.networks[k]
-        found = torch.autograd.grad(loss, [params[name] for name in (*self._convolutions, *self._others)])
-        packed, others = found[: len(self._convolutions)], found[len(self._convolutions) :]
-        if packed:
-            torch.cat([slope.permute(0, 2, 3, 1).flatten() for slope in packed], out=self._slopes[k])
-        grads = [params[name].grad for name in self._others]
-        torch._foreach_add_(grads, list(others))  # type: ignore[arg-type]
-
-    @torch.no_grad()
-    def unpack(self) -> None:
-        """Add the convolutions' gradients where the others are."""
-        self._grads.index_add_(1, self._order, self._slopes.to(self._grads.dtype))
-
-    @staticmethod
-    def _leaves(row: Tensor, places: Sequence[tuple[str, torch.Size, Tensor]]) -> Params:
-        parts = row.split([len(place) for *_, place in places])
-        shaped = {
-            name: part.view(shape[0], *shape[2:], shape[1]).permute(0, 3, 1, 2)
-            for (name, shape, _), part in zip(places, parts, strict=True)
-        }
-        return {name: part.detach().requires_grad_() for name, part in shaped.items()}
-
-
-def _streams(device: torch.device, count: int) -> list[torch.cuda.Stream]:
-    return [torch.cuda.Stream(device) for _ in range(count)] if device.type == "cuda" else []
 
 
 def _copy(batch: Batch) -> Batch:
@@ -211,20 +137,50 @@ def _overwrite(kept: Sequence[Batch], batches: Sequence[Batch]) -> None:
         there.copy_(value)
 
 
-def _recorded(work: Work, device: torch.device, changed: Sequence[Tensor]) -> Work:
-    """The work as one launch, nothing done yet: what it changes is put back. A CPU has nothing to record."""
-    if device.type != "cuda":
-        return work
-    kept = [tensor.clone() for tensor in changed]
-    main, aside = torch.cuda.current_stream(device), torch.cuda.Stream(device)
-    aside.wait_stream(main)
-    with torch.cuda.stream(aside):
-        for _ in range(WARM):
-            work()
-    main.wait_stream(aside)
-    for tensor, value in zip(changed, kept, strict=True):
-        tensor.copy_(value)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
-    return graph.replay
+class Forward:
+    """Forward passes of some networks on images of one shape."""
+
+    def __init__(self, network: Network, thetas: Stack, images: Tensor, train: bool, precision: Precision) -> None:
+        self._network, self._train, self._precision = network, train, precision
+        self._flat = Flat({name: tensor.clone() for name, tensor in thetas.items()}, network.weights)
+        members = [self._flat.member(k) for k in range(stack.size(thetas))]
+        self._packed = Packed(network, self._flat, members, self._flat.weights, self._flat.grads, precision)
+        self._streams = Streams(network.device, len(members))
+        self._images, self._logits = images.clone(), torch.zeros(0)
+        self._packed.pack()
+        self._run = recorded(self._forward, network.device)
+
+    @torch.no_grad()
+    def load(self, thetas: Stack) -> None:
+        """From now on it is these networks'."""
+        held = self._flat.views(self._flat.weights) | self._flat.buffers
+        names = [name for name in held if held[name].is_floating_point()]
+        torch._foreach_copy_([held[name] for name in names], [thetas[name] for name in names])
+        self._packed.pack()
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Float[Tensor, "K batch classes"]:
+        """What they say; in training mode with the statistics of the batch, which `statistics` then has."""
+        self._images.copy_(images)
+        self._run()
+        return self._logits.clone()
+
+    def statistics(self, name: str) -> Tensor:
+        """A BatchNorm's buffer: of the networks that were loaded or, in training mode, of the last batch."""
+        return self._flat.buffers[name]
+
+    @torch.no_grad()
+    def _forward(self) -> None:
+        how = {"train": self._train, "precision": self._precision, "momentum": 1.0 if self._train else None}
+        jobs = [partial(self._network, params, self._images, **how) for params in self._packed.networks]  # type: ignore[arg-type]
+        self._logits = torch.stack(self._streams.run(jobs))
+
+
+def forward(network: Network, thetas: Stack, images: Tensor, *, train: bool, precision: Precision) -> Forward:
+    """The recording for so many networks and images of this shape, with these networks loaded."""
+    key = (stack.size(thetas), images.shape, images.dtype, train, precision)
+    if key not in network.recordings:
+        network.recordings[key] = Forward(network, thetas, images, train, precision)
+    found: Forward = network.recordings[key]
+    found.load(thetas)
+    return found

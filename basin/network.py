@@ -29,6 +29,8 @@ class Network:
         device: torch.device,
         precision: Precision = "float32",
         engine: Engine | None = None,
+        *,
+        compiled: bool = False,
     ) -> None:
         self._build: Callable[[], nn.Module] = lambda: model.build(shape, classes)
         self.module = self._build().to(device)
@@ -44,6 +46,9 @@ class Network:
             name for name, module in self.module.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
         )
         """Names of the modules whose running statistics depend on the data."""
+        self._compiled = torch.compile(_functional(copy.deepcopy(self.module).train())) if compiled else None
+        self.recordings: dict[object, Any] = {}
+        """Recorded forward passes, by what they are of."""
         self._local = threading.local()
         self._local.slots = _Slots(self.module, self.batchnorms)
 
@@ -71,7 +76,11 @@ class Network:
         With `train`, BatchNorm uses batch statistics and updates the running ones in `params` in place, at its own
         `momentum` or this one. `precision` is the training's if `train`, else float32, unless it is given.
         """
-        return self._slots().call(params, _channels_last(images), train, self._autocast(train, precision), momentum)
+        images, autocast = _channels_last(images), self._autocast(train, precision)
+        if self._compiled and train and momentum is None and torch.is_grad_enabled():
+            logits: Tensor = self._compiled(params, images, autocast)
+            return logits
+        return self._slots().call(params, images, train, autocast, momentum)
 
     def each(
         self,
@@ -129,7 +138,7 @@ class _Slots:
         finally:
             self._insert(own)
             self._set_momentum(None)
-        return logits.float() if logits.dtype == torch.bfloat16 else logits
+        return _wide(logits)
 
     # What torch.func.functional_call does, which looks every name up again at each call: for a small network that
     # took longer than its convolutions.
@@ -145,6 +154,18 @@ class _Slots:
         parent, _, leaf = name.rpartition(".")
         module = self._module.get_submodule(parent)
         return (module._parameters if leaf in module._parameters else module._buffers), leaf
+
+
+def _functional(module: nn.Module) -> Callable[[Params, Tensor, bool], Tensor]:
+    def call(params: Params, images: Tensor, autocast: bool) -> Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=autocast):
+            return _wide(torch.func.functional_call(module, params, (images,)))
+
+    return call
+
+
+def _wide(logits: Tensor) -> Tensor:
+    return logits.float() if logits.dtype == torch.bfloat16 else logits
 
 
 def _channels_last(images: Tensor) -> Tensor:

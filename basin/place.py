@@ -29,7 +29,10 @@ class Machine:
     """CPU threads of one trial; more than one may change the last bits of a result."""
     engine: EngineName = "auto"
     """How an ensemble's networks are run: loop (one after another), threads (side by side on CPU threads), stacked (in
-    one call); auto takes what a few steps show to be fastest. Another engine may change the last bits of a result."""
+    one call), graphs (recorded, side by side on a GPU); auto takes what a few steps show to be fastest. Another engine
+    may change the last bits of a result."""
+    compile: bool = False
+    """Whether torch.compile fuses the training passes, for which the first step takes a minute or more."""
 
     def __post_init__(self) -> None:
         check(self)

@@ -12,13 +12,14 @@ from torch.optim.sgd import sgd
 
 from basin import stack
 from basin.data import Data
-from basin.data.batches import batches, positions, steps_per_epoch
+from basin.data.batches import drawn_batches, draws, steps_per_epoch
 from basin.engine import Prepare, Way, out_of_memory
 from basin.flat import Flat
 from basin.gradients import Gradients
 from basin.graphs import GraphGradients
 from basin.network import Network
 from basin.objective import Batch, Draw, Meter, Objective
+from basin.recording import Work, recorded
 from basin.seeds import generator
 from basin.spec import Bounds, Search, check
 from basin.stack import Stack
@@ -150,7 +151,7 @@ def train(
             yield state
 
 
-@dataclass(frozen=True)
+@dataclass
 class Source:
     """What each step's gradient is made of, as a function of the step alone."""
 
@@ -160,25 +161,42 @@ class Source:
     seed: int
     members: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        self._drawn = torch.zeros(0)
+        self._batches: tuple[Tensor, Tensor, Tensor]
+        self._record: Work | None = None
+
     @property
     def kind(self) -> object:
         """What the cost of a step depends on, besides the number of networks."""
         return self.objective.beta > 0, type(self.objective.loss).__name__
 
     def take(self, step: int) -> tuple[list[Batch], Draw | None]:
-        """The members' batches, and the mixed networks."""
-        where = {"seed": self.seed, "step": step, "batch_size": self.batch_size}
-        found = zip(*batches(self.data, members=self.members, **where), strict=True)
-        own = [self._seen(Batch(*each), member, where) for member, each in zip(self.members, found, strict=True)]
+        """The members' batches, and the mixed networks; on a GPU valid until the next are taken."""
+        drawn = draws(self.data, seed=self.seed, members=self.members, step=step, batch_size=self.batch_size)
+        found = zip(self.members, *self._made(drawn), strict=True)
+        own = [self._seen(member, step, *each) for member, *each in found]
         sampler = self.objective.sampler if self.objective.beta else None
         return own, sampler(generator(self.seed, "constraint", step), len(own)) if sampler else None
 
-    def _seen(self, drawn: Batch, member: int, where: dict[str, int]) -> Batch:
+    def _made(self, drawn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Images, labels and places in the training split of each member's batch."""
+        if self._record is None:
+            self._drawn = drawn.to(self.data.mean.device)
+            self._record = recorded(self._make, self.data.mean.device)
+        self._drawn.copy_(drawn, non_blocking=True)
+        self._record()
+        return self._batches
+
+    def _make(self) -> None:
+        every = (*drawn_batches(self.data, self._drawn), self._drawn[0])
+        images, labels, places = (tensor.unflatten(0, (len(self.members), -1)) for tensor in every)
+        self._batches = images, labels, places
+
+    def _seen(self, member: int, step: int, images: Tensor, labels: Tensor, places: Tensor) -> Batch:
         if self.objective.inputs:
-            return self.objective.inputs(drawn, generator(self.seed, "inputs", member, where["step"]))
-        if self.data.augment == "none":
-            drawn.positions = positions(self.data, member=member, **where).to(drawn.images.device, non_blocking=True)
-        return drawn
+            return self.objective.inputs(Batch(images, labels), generator(self.seed, "inputs", member, step))
+        return Batch(images, labels, places if self.data.augment == "none" else None)
 
 
 def _chosen(network: Network, source: Source, prepare: Prepare, meter: Meter) -> Way:
@@ -232,7 +250,7 @@ def _slot(state: State, name: str, flat: Flat) -> Tensor:
     """The optimizer's numbers as one matrix; the state holds views of it."""
     if name not in flat.slots:
         kept = state.slots.get(name)
-        flat.slots[name] = torch.zeros_like(flat.weights) if kept is None else stack.flatten(kept, flat.names)
+        flat.slots[name] = torch.zeros_like(flat.weights) if kept is None else flat.matrix(kept)
         state.slots[name] = flat.views(flat.slots[name])
     return flat.slots[name]
 

@@ -162,7 +162,15 @@ def open_task(trial: Trial, place: Place) -> Task:
     data = open_data(trial, place)
     trial = replace(trial, data_hash=data.hash)  # runs on two folders of images never share a name
     engine = Engine(place.machine.engine, place.machine.threads, place.torch_device)
-    network = Network(trial.model, data.shape, data.classes, place.torch_device, trial.training.precision, engine)
+    network = Network(
+        trial.model,
+        data.shape,
+        data.classes,
+        place.torch_device,
+        trial.training.precision,
+        engine,
+        compiled=place.machine.compile,
+    )
     runs = Runs(network, data, trial.training, trial.seed, place.runs / trial.recipe_key)
     return Task(network, data, runs, _open_other(trial, place, data), place.scratch)
 

@@ -66,11 +66,11 @@ class Ensembles:
         self.work = settings.members * settings.steps * settings.batch_size
         """Images of a round: member-images."""
 
-    def network(self, engine: EngineName, precision: Precision) -> Network:
+    def network(self, engine: EngineName, precision: Precision, *, compiled: bool = False) -> Network:
         """The network, run on the threads that torch has now."""
         model = models.make(self.settings.model, width=self.settings.width)
         how = Engine(engine, torch.get_num_threads(), self.device)
-        return Network(model, self.data.shape, self.data.classes, self.device, precision, how)
+        return Network(model, self.data.shape, self.data.classes, self.device, precision, how, compiled=compiled)
 
     def stack(self, network: Network) -> stack.Stack:
         """K fresh networks."""

@@ -25,6 +25,8 @@ class Settings(ensembles.Settings):
 
     engine: EngineName = "auto"
     """How the networks are run."""
+    compile: bool = False
+    """Whether torch.compile fuses their passes."""
     top: Annotated[int, Bounds(1)] = 20
     """Operators or kernels that are shown."""
 
@@ -33,7 +35,7 @@ def run(options: Options) -> Report:
     """Milliseconds a step of all members, without the profiler and by operator or kernel with it."""
     settings, device = options.settle(Settings()), options.device
     made = Ensembles(options, settings)
-    step = made.ours(made.network(settings.engine, "bfloat16"))
+    step = made.ours(made.network(settings.engine, "bfloat16", compiled=settings.compile))
     for _ in range(ROUNDS):
         step()
     began = time.perf_counter()
@@ -54,5 +56,5 @@ def run(options: Options) -> Report:
     numbers["all, one after another (ms a step)"] = sum(spent.values())
     numbers["launched a step"] = sum(counts.values())
     heaviest = sorted(spent, key=lambda name: -spent[name])[: settings.top]
-    numbers |= {f"{name[:90]} × {counts[name]:.0f} (ms)": spent[name] for name in heaviest}
+    numbers |= {f"{name[:70]}…{name[-30:]} × {counts[name]:.0f} (ms)": spent[name] for name in heaviest}
     return Report("kernels", describe(device), (), numbers)

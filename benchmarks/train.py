@@ -17,6 +17,8 @@ def run(options: Options) -> Report:
     contestants["float32, loop"] = ensembles.ours(ensembles.network("loop", "float32"))
     engines = (*ENGINES[options.device.type], "stacked", "auto")
     networks = {f"bfloat16, {engine}": ensembles.network(engine, "bfloat16") for engine in engines}
+    if options.device.type == "cuda":
+        networks["bfloat16, graphs, compiled"] = ensembles.network("graphs", "bfloat16", compiled=True)
     contestants |= {name: ensembles.ours(network) for name, network in networks.items()}
     timings = interleaved(contestants, repeats=options.repeats)
     limit, flops = measure(options.device), ensembles.flops()

@@ -1,7 +1,7 @@
 """Training batches as a function of (seed, member, step): resuming needs no state."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float32, Int64, UInt8
@@ -29,11 +29,26 @@ def batches(
     data: Data, *, seed: int, members: Sequence[int], step: int, batch_size: int
 ) -> tuple[Float32[Tensor, "k b c h w"], Int64[Tensor, "k b"]]:
     """The batches of several members, made at once: on a GPU each operation costs its launch."""
+    drawn = draws(data, seed=seed, members=members, step=step, batch_size=batch_size)
+    images, labels = drawn_batches(data, drawn.to(data.mean.device, non_blocking=True))
+    return images.unflatten(0, (len(members), -1)), labels.unflatten(0, (len(members), -1))
+
+
+def draws(
+    data: Data, *, seed: int, members: Sequence[int], step: int, batch_size: int
+) -> Int64[Tensor, "rows k_times_b"]:
+    """All that chance decides of those batches, on the CPU: which images, and how each of them is augmented."""
     chosen = [positions(data, seed=seed, member=member, step=step, batch_size=batch_size) for member in members]
-    images, labels = data.train.take(torch.cat(chosen))
-    draws = [generator(seed, "augment", member, step) for member in members]
-    seen = augment(data.normalise(images), data.augment, *draws)
-    return seen.unflatten(0, (len(members), -1)), labels.unflatten(0, (len(members), -1))
+    generators = [generator(seed, "augment", member, step) for member in members]
+    rows = [torch.cat(chosen)[None]]
+    rows += [_draw(kind, data.shape, len(chosen[0]), generators) for kind in _kinds(data.augment)]
+    return torch.cat(rows)
+
+
+def drawn_batches(data: Data, drawn: Int64[Tensor, "rows n"]) -> tuple[Float32[Tensor, "n c h w"], Int64[Tensor, " n"]]:
+    """Normalised, augmented images and their labels, as drawn."""
+    images, labels = data.train.take(drawn[0])
+    return _augmented(data.normalise(images), data.augment, drawn[1:]), labels
 
 
 def positions(data: Data, *, seed: int, member: int, step: int, batch_size: int) -> Int64[Tensor, " b"]:
@@ -48,24 +63,26 @@ def chunks(images: Images, size: int) -> Iterator[tuple[UInt8[Tensor, "b c h w"]
         yield images.take(torch.arange(start, min(start + size, len(images))))
 
 
-def augment(x: Float32[Tensor, "b c h w"], kind: str, *draws: Generator) -> Float32[Tensor, "b c h w"]:
-    """Normalised images after the augmentations that `kind` names, joined by `+`.
+def augment(x: Float32[Tensor, "b c h w"], kind: str, draw: Generator) -> Float32[Tensor, "b c h w"]:
+    """Normalised images after the augmentations that `kind` names, joined by `+`; every draw is made on the CPU."""
+    rows = [_draw(one, x.shape[1:], len(x), [draw]) for one in _kinds(kind)]
+    return _augmented(x, kind, torch.cat([*rows, torch.zeros(0, len(x), dtype=torch.long)]).to(x.device))
 
-    Each of the generators draws for an equal part of the images; every draw is made on the CPU.
-    """
-    for step in kind.split("+"):
-        x = {"none": _none, "crop": _crop, "flip": _flip, "cutout": _cutout}[step](x, draws)
+
+def _kinds(kind: str) -> list[str]:
+    return [] if kind == "none" else kind.split("+")
+
+
+def _draw(kind: str, shape: Sequence[int], count: int, generators: Sequence[Generator]) -> Int64[Tensor, "rows n"]:
+    """What one augmentation needs of `count` images of each generator."""
+    return torch.cat([DRAWS[kind](shape, count, generator) for generator in generators], dim=1)
+
+
+def _augmented(x: Tensor, kind: str, drawn: Int64[Tensor, "rows n"]) -> Tensor:
+    for one in _kinds(kind):
+        rows = ROWS[one]
+        x, drawn = AUGMENTATIONS[one](x, drawn[:rows]), drawn[rows:]
     return x
-
-
-def _drawn(x: Tensor, draws: Sequence[Generator], draw: Callable[[int, Generator], Tensor]) -> Tensor:
-    """What each generator draws for its images, joined in their order; the last axis is the images'."""
-    return torch.cat([draw(len(x) // len(draws), one) for one in draws], dim=-1)
-
-
-def _beside(drawn: Tensor, x: Tensor) -> Tensor:
-    """On the device of the images, without waiting for what it still has to do."""
-    return drawn.to(x.device, non_blocking=True)
 
 
 # An ensemble's members are trained side by side: each has its permutation here.
@@ -74,20 +91,18 @@ def _order(n: int, seed: int, member: int, epoch: int) -> Int64[Tensor, " n"]:
     return torch.randperm(n, generator=generator(seed, "order", member, epoch))
 
 
-def _none(x: Tensor, draws: Sequence[Generator]) -> Tensor:
-    return x
+def _crop_draw(shape: Sequence[int], count: int, draw: Generator) -> Tensor:
+    return torch.randint(0, 2 * (shape[1] // 8) + 1, (2, count), generator=draw)
 
 
-def _crop(x: Tensor, draws: Sequence[Generator]) -> Tensor:
+def _crop(x: Tensor, drawn: Tensor) -> Tensor:
     """A random window of the image padded by an eighth of its height (He 2016: 4 of 32 px).
 
     Padding after normalisation is padding with the training images' mean colour, as He's mean-subtracted images had.
     """
     n, channels, height, width = x.shape
-    border = height // 8
-    offsets = _drawn(x, draws, lambda some, draw: torch.randint(0, 2 * border + 1, (2, some), generator=draw))
-    top, left = _beside(offsets, x)[:, :, None, None]
-    padded = pad(x, (border,) * 4).contiguous()
+    top, left = drawn[:, :, None, None]
+    padded = pad(x, (height // 8,) * 4).contiguous()
     # Every run of `width` pixels is a row to choose from: choosing copies whole rows.
     runs = padded.as_strided((padded.numel() - width + 1, width), (1, 1))
     planes = torch.arange(n * channels, device=x.device).view(n, channels, 1)
@@ -95,24 +110,34 @@ def _crop(x: Tensor, draws: Sequence[Generator]) -> Tensor:
     return runs.index_select(0, (rows * padded.shape[3] + left).flatten()).view(x.shape)
 
 
-def _flip(x: Tensor, draws: Sequence[Generator]) -> Tensor:
+def _flip_draw(shape: Sequence[int], count: int, draw: Generator) -> Tensor:
+    return (torch.rand(count, generator=draw) < 0.5).long()[None]
+
+
+def _flip(x: Tensor, drawn: Tensor) -> Tensor:
     """Each image mirrored left to right with probability ½."""
-    chances = _drawn(x, draws, lambda some, draw: torch.rand(some, generator=draw))
-    mirrored = _beside((chances < 0.5).nonzero()[:, 0], x)
+    if x.is_cuda:  # how many there are is not known there without waiting
+        return torch.where(drawn[0].bool()[:, None, None, None], x.flip(3), x)
+    mirrored = drawn[0].nonzero()[:, 0]
     return x.index_copy(0, mirrored, x.index_select(0, mirrored).flip(3))
 
 
-def _cutout(x: Tensor, draws: Sequence[Generator]) -> Tensor:
+def _cutout_draw(shape: Sequence[int], count: int, draw: Generator) -> Tensor:
+    return torch.stack([torch.randint(0, size, (count,), generator=draw) for size in shape[1:]])
+
+
+def _cutout(x: Tensor, drawn: Tensor) -> Tensor:
     """A square of half the height set to the mean, its centre uniform over the image (DeVries 2017: 16 of 32 px)."""
     height, width = x.shape[2:]
     half = height // 4
-
-    def centre(size: int) -> Tensor:
-        drawn = _drawn(x, draws, lambda some, draw: torch.randint(0, size, (some,), generator=draw))
-        return _beside(drawn, x)[:, None]
-
-    row, column = centre(height), centre(width)
+    row, column = drawn[:, :, None]
     rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device)
     inside_rows = (rows >= row - half) & (rows < row + half)
     inside_columns = (columns >= column - half) & (columns < column + half)
     return x.masked_fill((inside_rows[:, :, None] & inside_columns[:, None, :])[:, None], 0)
+
+
+DRAWS = {"crop": _crop_draw, "flip": _flip_draw, "cutout": _cutout_draw}
+AUGMENTATIONS = {"crop": _crop, "flip": _flip, "cutout": _cutout}
+ROWS = {"crop": 2, "flip": 1, "cutout": 2}
+"""Of what is drawn for each."""
