@@ -62,6 +62,8 @@ def _recorded(network: Network, thetas: Stack, precision: Precision) -> Callable
 def _even(thetas: Stack) -> Stack:
     """The next power of two of networks, the last one repeated: few recordings serve stacks of every size."""
     count = stack.size(thetas)
+    if count.bit_count() == 1:
+        return thetas
     places = torch.arange(1 << (count - 1).bit_length()).clamp_(max=count - 1)
     return {name: tensor[places.to(tensor.device)] for name, tensor in thetas.items()}
 
@@ -84,16 +86,15 @@ def reset(
     """
     if not network.batchnorms:
         return thetas
+    order = torch.randperm(len(data.train), generator=generator("batchnorm", data.hash))[:count]
+    parts = order.tensor_split(max(1, -(-len(order) // BATCH)))
+    if way.name == "graphs":
+        return thetas | _averaged(network, thetas, data, parts, precision)
     fresh = dict(thetas)
     for name in network.batchnorms:
         fresh[f"{name}.running_mean"] = torch.zeros_like(thetas[f"{name}.running_mean"])
         fresh[f"{name}.running_var"] = torch.ones_like(thetas[f"{name}.running_var"])
         fresh[f"{name}.num_batches_tracked"] = torch.zeros_like(thetas[f"{name}.num_batches_tracked"])
-    order = torch.randperm(len(data.train), generator=generator("batchnorm", data.hash))[:count]
-    parts = order.tensor_split(max(1, -(-len(order) // BATCH)))
-    if way.name == "graphs":
-        _averaged(network, fresh, data, parts, precision)
-        return fresh
     for index, indices in enumerate(parts):
         shared = [data.normalise(data.train.take(indices)[0])] * stack.size(thetas)
         together = way.name == "stacked"
@@ -103,19 +104,25 @@ def reset(
 
 @torch.no_grad()
 def _averaged(
-    network: Network, fresh: Stack, data: Data, parts: Sequence[Int64[Tensor, " b"]], precision: Precision
-) -> None:
+    network: Network, thetas: Stack, data: Data, parts: Sequence[Int64[Tensor, " b"]], precision: Precision
+) -> Stack:
     """Each batch's own statistics from a recording, averaged here: its momentum cannot change from batch to batch."""
-    some, count = _even(fresh), stack.size(fresh)
+    some, count = _even(thetas), stack.size(thetas)
     names = [f"{name}.{kind}" for name in network.batchnorms for kind in ("running_mean", "running_var")]
+    means: list[Tensor] = []
     for index, indices in enumerate(parts):
         images = data.normalise(data.train.take(indices)[0])
         asked = forward(network, some, images, train=True, precision=precision)
         asked.logits(images)
         found = [asked.statistics(name)[:count] for name in names]
-        torch._foreach_lerp_([fresh[name] for name in names], found, 1 / (index + 1))
-    for name in network.batchnorms:
-        fresh[f"{name}.num_batches_tracked"] += len(parts)
+        if means:
+            torch._foreach_lerp_(means, found, 1 / (index + 1))
+        else:
+            means = list(torch._foreach_add(found, 0.0))
+    counter = torch.full((count,), len(parts), device=network.device)
+    return dict(zip(names, means, strict=True)) | {
+        f"{name}.num_batches_tracked": counter for name in network.batchnorms
+    }
 
 
 def _chunk(network: Network, data: Data) -> int:

@@ -147,15 +147,15 @@ class Forward:
         self._packed = Packed(network, self._flat, members, self._flat.weights, self._flat.grads, precision)
         self._streams = Streams(network.device, len(members))
         self._images, self._logits = images.clone(), torch.zeros(0)
+        held = self._flat.views(self._flat.weights) | self._flat.buffers
+        self._held = {name: tensor for name, tensor in held.items() if tensor.is_floating_point()}
         self._packed.pack()
         self._run = recorded(self._forward, network.device)
 
     @torch.no_grad()
     def load(self, thetas: Stack) -> None:
         """From now on it is these networks'."""
-        held = self._flat.views(self._flat.weights) | self._flat.buffers
-        names = [name for name in held if held[name].is_floating_point()]
-        torch._foreach_copy_([held[name] for name in names], [thetas[name] for name in names])
+        torch._foreach_copy_(list(self._held.values()), [thetas[name] for name in self._held])
         self._packed.pack()
 
     @torch.no_grad()

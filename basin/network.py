@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from basin import stack
 from basin.engine import Engine
+from basin.errors import UsageError
 from basin.models import Model
 from basin.seeds import derive
 from basin.stack import Params, Stack
@@ -97,6 +98,8 @@ class Network:
             kept = {"train": train, "precision": precision, "momentum": momentum}
             return torch.stack([self(p, x, **kept) for p, x in zip(stack.rows(thetas), images, strict=True)])  # type: ignore[arg-type]
         slots, autocast = self._slots(), self._autocast(train, precision)
+        if autocast and train and self.batchnorms and self.device.type == "cuda":
+            raise UsageError("engine=stacked: torch cannot batch BatchNorm in bfloat16 on a GPU; take engine=graphs")
 
         def one(params: Params, x: Tensor) -> Tensor:
             return slots.call(params, x, train, autocast, momentum)

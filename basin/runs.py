@@ -4,7 +4,7 @@ A run is one member's training from scratch. Its folder holds its states as safe
 the budget for member 0 (the trunk of any time t continues from the nearest), the last one for the others.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +42,10 @@ class Runs:
         """The single network of `member` at `step` (default: the end), trained as far as it is not there yet."""
         target = self.steps if step is None else step
         state = self._nearest(member, target)
-        for stop in sorted({kept for kept in self._kept(member) if state.step < kept < target} | {target}):
-            if state.step < stop:
-                *_, state = self._advance(state, member, stop)
-                if stop in self._kept(member):
-                    save(state, self._path(member, stop))
+        stops = {kept for kept in self._kept(member) if state.step < kept <= target}
+        for state in self._advance(state, member, target, stops):
+            if state.step in stops:
+                save(state, self._path(member, state.step))
         return state
 
     def complete(self, member: int) -> bool:
@@ -57,7 +56,7 @@ class Runs:
         grid = [round(self.steps * point / GRID) for point in range(1, GRID + 1)]
         return grid if member == 0 else [self.steps]
 
-    def _advance(self, state: State, member: int, until: int) -> Iterator[State]:
+    def _advance(self, state: State, member: int, until: int, stops: Collection[int]) -> Iterator[State]:
         return train(
             self.network,
             self.data,
@@ -67,6 +66,7 @@ class Runs:
             members=[member],
             until=until,
             meter=Meter(),
+            stops=stops,
         )
 
     def _nearest(self, member: int, step: int) -> State:

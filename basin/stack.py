@@ -63,14 +63,14 @@ def mix(thetas: Stack, weights: Float[Tensor, "S K"]) -> Stack:
     Integer buffers (BatchNorm's counter) cannot be mixed; the rows take the first network's. A row that picks one
     network (a unit vector) returns it bit for bit.
     """
-    return {name: _mix_tensor(tensor, weights) for name, tensor in thetas.items()}
-
-
-def _mix_tensor(tensor: Tensor, weights: Tensor) -> Tensor:
-    if not tensor.is_floating_point():
-        return tensor[:1].expand(weights.shape[0], *tensor.shape[1:]).clone()
-    flat = tensor.reshape(tensor.shape[0], -1)
-    return (weights.to(flat) @ flat).reshape(weights.shape[0], *tensor.shape[1:])
+    floating = {name: tensor for name, tensor in thetas.items() if tensor.is_floating_point()}
+    flat, sizes = flatten(floating, floating), [tensor[0].numel() for tensor in floating.values()]
+    parts = (weights.to(flat, non_blocking=True) @ flat).split(sizes, dim=1)
+    shaped = zip(floating.items(), parts, strict=True)
+    mixed = {name: part.reshape(len(weights), *tensor.shape[1:]) for (name, tensor), part in shaped}
+    counters = {name: tensor for name, tensor in thetas.items() if name not in floating}
+    first = {name: tensor[:1].expand(len(weights), *tensor.shape[1:]).clone() for name, tensor in counters.items()}
+    return mixed | first
 
 
 def flatten(thetas: Stack, names: Iterable[str]) -> Float[Tensor, "K P"]:

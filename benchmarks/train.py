@@ -15,9 +15,10 @@ def run(options: Options) -> Report:
     ensembles = Ensembles(options, settings)
     contestants: dict[str, Contestant] = {REFERENCE: ensembles.reference()}
     contestants["float32, loop"] = ensembles.ours(ensembles.network("loop", "float32"))
-    engines = (*ENGINES[options.device.type], "stacked", "auto")
+    engines = (*ENGINES[options.device.type], *(("stacked",) if options.device.type == "cpu" else ()), "auto")
     networks = {f"bfloat16, {engine}": ensembles.network(engine, "bfloat16") for engine in engines}
     if options.device.type == "cuda":
+        contestants["float32, stacked"] = ensembles.ours(ensembles.network("stacked", "float32"))
         networks["bfloat16, graphs, compiled"] = ensembles.network("graphs", "bfloat16", compiled=True)
     contestants |= {name: ensembles.ours(network) for name, network in networks.items()}
     timings = interleaved(contestants, repeats=options.repeats)

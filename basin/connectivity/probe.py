@@ -57,10 +57,14 @@ class Probe:
         return self._mixers[policy]
 
     def _score(self, mixer: Mixer, rows: Tensor) -> list[Score]:
-        own, thetas = self.setting, mixer(rows)
-        found: list[Score] = [{} for _ in rows]
+        own, count = self.setting, len(rows)
+        if own.way.name == "graphs":  # few recordings serve any number of networks
+            rows = torch.cat([rows, rows[-1:].expand((1 << (count - 1).bit_length()) - count, -1)])
+        thetas = mixer(rows)
+        found: list[Score] = [{} for _ in range(count)]
         for split, images in self.splits.items():
-            log_probs = predict_here(own.network, thetas, images, own.data, way=own.way, precision=own.precision)
+            asked = predict_here(own.network, thetas, images, own.data, way=own.way, precision=own.precision)
+            log_probs = asked[:count]
             for score, accuracy, loss in zip(found, *_scores(log_probs, images), strict=True):
                 score[split] = (float(accuracy), float(loss))
         return found
