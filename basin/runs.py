@@ -43,10 +43,10 @@ class Runs:
         target = self.steps if step is None else step
         state = self._nearest(member, target)
         stops = {kept for kept in self._kept(member) if state.step < kept <= target}
-        for state in self._advance(state, member, target, stops):
-            if state.step in stops:
-                save(state, self._path(member, state.step))
-        return state
+        for reached in self._advance(state, member, target, stops):
+            if reached.step in stops:
+                save(reached, self._path(member, reached.step))
+        return state  # which training has changed in place
 
     def complete(self, member: int) -> bool:
         """Whether the whole run is there."""
