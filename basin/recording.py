@@ -1,6 +1,8 @@
 """Work on a GPU recorded once as a CUDA graph and replayed; on a CPU it is done anew each time."""
 
-from collections.abc import Callable, Iterable, Sequence
+import gc
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +31,22 @@ def recorded(work: Work, device: torch.device, changed: Sequence[Tensor] = ()) -
     for tensor, value in zip(changed, kept, strict=True):
         tensor.copy_(value)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with _no_garbage(), torch.cuda.graph(graph):
         work()
     return graph.replay
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """A graph that is freed while another is recorded spoils the recording."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class Streams:

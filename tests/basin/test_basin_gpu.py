@@ -1,5 +1,6 @@
 """On a GPU every way gives the same numbers, step after step: a recording that is replayed must never be stale."""
 
+import gc
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,6 +96,18 @@ def test_training_with_recorded_steps_learns_what_the_loop_learns(
     # Fifty steps of small batches amplify rounding: in bfloat16 the losses were seen a fifth apart.
     assert losses["graphs"] == pytest.approx(losses["loop"], abs=0.1)
     assert losses["auto"] == pytest.approx(losses["loop"], abs=0.1)
+
+
+@pytest.mark.parametrize("device", [GPU])
+def test_old_recordings_may_be_freed_at_any_time(device: str, tmp_path: Path, cache: Path) -> None:
+    work = on(device, tmp_path, cache, "graphs", **MODELS["batch"])
+    kept = gc.get_threshold()
+    gc.set_threshold(1, 1, 1)
+    try:
+        for _ in range(4):
+            advance(work, State(fresh(work.network, 2)), 1)
+    finally:
+        gc.set_threshold(*kept)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
