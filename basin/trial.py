@@ -213,7 +213,7 @@ def run(trial: Trial, place: Place) -> Iterator[Progress | Outcome]:
         history=journal.rows,
         meter=task.meter,
         seconds=journal.seconds,
-        machine=place.describe() | {"engine": task.network.engine.used},
+        machine=place.describe() | {"engine": task.network.engine.used + " compiled" * place.machine.compile},
         ensemble=ensemble,
         epoch=steps_per_epoch(count, size),
         batch=min(count, size),
