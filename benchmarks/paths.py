@@ -42,7 +42,7 @@ class Settings(ensembles.Settings):
     """Random points of the hull in the full report, beside the centroid."""
     bn_images: Annotated[int, Bounds(1)] = 256
     """Training images that BatchNorm statistics are estimated from."""
-    path_images: Annotated[int, Bounds(1)] = 400
+    path_images: Annotated[int, Bounds(1)] = 256
     """Images of each split that mixed networks are scored on."""
     epochs: Annotated[int, Bounds(1)] = 10
     """Of the schedule that the full report is held against; its training images are `images`."""

@@ -1,5 +1,8 @@
 """Training K networks: the loop that a user would write, and ours in every way, beside the machine's matrix rate."""
 
+import torch
+
+from benchmarks.beside import beside
 from benchmarks.ensembles import ENGINES, Ensembles, Settings
 from benchmarks.machine import describe, measure
 from benchmarks.options import Options
@@ -17,6 +20,8 @@ def run(options: Options) -> Report:
     contestants["float32, loop"] = ensembles.ours(ensembles.network("loop", "float32"))
     engines = (*ENGINES[options.device.type], *(("stacked",) if options.device.type == "cpu" else ()), "auto")
     networks = {f"bfloat16, {engine}": ensembles.network(engine, "bfloat16") for engine in engines}
+    if options.device.type == "cpu" and (cores := torch.get_num_threads()) > 1:
+        contestants[f"bfloat16, {cores} trials of one thread"] = beside(options, settings, cores)
     if options.device.type == "cuda":
         contestants["float32, stacked"] = ensembles.ours(ensembles.network("stacked", "float32"))
         networks["bfloat16, graphs, compiled"] = ensembles.network("graphs", "bfloat16", compiled=True)

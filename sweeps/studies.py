@@ -88,7 +88,7 @@ def cifar10_small(data: Path | None) -> Study:
                 hull_points=4,
                 policies="reset",
                 bn_images=256,
-                path_images=400,
+                path_images=256,
                 path_precision="bfloat16",
                 progress_every=5,
             ),
