@@ -109,6 +109,10 @@ def sweep(
         out.print(f"a trial failed: {error}")
     if report.errors:
         out.print("run the same command again to try the failed trials once more")
+    if report.untracked:
+        out.print(f"MLflow does not have every trial: {report.untracked}")
+        out.print(f"nothing is lost: `launch.py sync {report.store.name}` with the same options logs what is missing")
+    if report.errors or report.untracked:
         raise typer.Exit(1)
 
 
@@ -139,6 +143,23 @@ def best(
         print(as_csv(answer, split), end="")
     else:
         print_best(answer, split, out)
+
+
+@app.command()
+def sync(name: Name, storage: Storage = RESULTS, tracking_uri: Uri = None) -> None:
+    """Bring MLflow in line with a sweep's tables, and say what differed.
+
+    Example: python launch.py sync quickstart --tracking-uri http://127.0.0.1:5000
+    """
+    from sweeps.repair import repair
+    from sweeps.store import open_store
+    from sweeps.tracking import default_uri
+
+    store = open_store(storage, name)
+    found = repair(store, tracking_uri or default_uri(storage))
+    for difference in found:
+        out.print(f"{difference.key} {difference.what}")
+    out.print(f"sweep {store.name}: {len(store.keys())} trials, MLflow differed in {len(found)}")
 
 
 @app.command()

@@ -75,6 +75,9 @@ class Watch:
         if result:
             self.ends.append(time.perf_counter())
 
+    def note(self, words: str) -> None:
+        """Nothing that a benchmark measures."""
+
 
 @dataclass(frozen=True)
 class Ran:

@@ -41,6 +41,10 @@ class Board:
         assert self._task is not None, "a phase comes first"
         self._progress.update(self._task, advance=1, last=_words(result) if result else "")
 
+    def note(self, words: str) -> None:
+        """One line that stays."""
+        self._progress.console.print(words)
+
 
 def _words(result: Row) -> str:
     scores = [f"{name} {result[f'val_{name}']:.2f}" for name in ("accuracy", "q_bar_reset") if f"val_{name}" in result]

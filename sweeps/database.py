@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -29,10 +29,28 @@ def is_database(uri: str) -> bool:
     return uri.partition(":")[0].partition("+")[0] in SCHEMES
 
 
-def unreachable(uri: str, error: Exception) -> UsageError:
+class OutageError(UsageError):
+    """A tracking store that does not answer now, and may later."""
+
+
+class Known(NamedTuple):
+    """A run that there is."""
+
+    run_id: str
+    status: str
+    start: int
+    """Milliseconds since 1970."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether all was written."""
+        return self.status in ("FINISHED", "FAILED")
+
+
+def unreachable(uri: str, error: Exception, kind: type[UsageError] = UsageError) -> UsageError:
     """The error for a tracking store that does not answer."""
     words = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-    return UsageError(
+    return kind(
         f"--tracking-uri {uri}: expected an MLflow tracking store that answers, got {words}; "
         "start the server, or leave the option out for SQLite in the storage folder"
     )
@@ -50,12 +68,15 @@ class Database:
             found = connection.execute(sa.select(EXPERIMENTS.c.name, EXPERIMENTS.c.experiment_id))
             return {name: str(number) for name, number in found}
 
-    def keys(self, experiment: str) -> dict[str, tuple[str, str]]:
-        """Trial's key → id and status of its run, of runs that are not deleted."""
-        query = sa.select(TAGS.c.value, RUNS.c.run_uuid, RUNS.c.status).join(RUNS, RUNS.c.run_uuid == TAGS.c.run_uuid)
+    def keys(self, experiment: str) -> dict[str, list[Known]]:
+        """Trial's key → its runs that are not deleted, oldest first."""
+        columns = (TAGS.c.value, RUNS.c.run_uuid, RUNS.c.status, RUNS.c.start_time)
+        query = sa.select(*columns).join(RUNS, RUNS.c.run_uuid == TAGS.c.run_uuid).order_by(RUNS.c.start_time)
+        found: dict[str, list[Known]] = {}
         with self._connected() as connection:
-            found = connection.execute(query.where(_of(experiment), TAGS.c.key == "key")).all()
-        return {key: (run, status) for key, run, status in found}
+            for key, *about in connection.execute(query.where(_of(experiment), TAGS.c.key == "key")):
+                found.setdefault(key, []).append(Known(*about))
+        return found
 
     def finished(self, experiment: str, wanted: Sequence[tuple[sa.TableClause, str]]) -> list[tuple[str, list[Any]]]:
         """Id of each finished run, oldest first, with its value for each table and name; None where it has none.

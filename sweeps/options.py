@@ -33,3 +33,6 @@ class Listener(Protocol):
 
     def advance(self, result: Row | None = None) -> None:
         """One part is done; for a trial with its last report."""
+
+    def note(self, words: str) -> None:
+        """Something to be known at once, which stops nothing."""

@@ -1,7 +1,7 @@
 """The ledger of a sweep: one Parquet file a trial and table, each there whole or not at all."""
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -50,9 +50,10 @@ class Store:
             return None
         return dict(rows[0])
 
-    def rows(self) -> list[Row]:
-        """Every finished trial's row, by key; torn ones are passed over."""
-        rows: list[Row] = compact.read(self.folder).to_pylist()
+    def rows(self, columns: Sequence[str] | None = None) -> list[Row]:
+        """Every finished trial's row, or these columns of it, by key; torn ones are passed over."""
+        table = compact.read(self.folder)
+        rows: list[Row] = (table.select(columns) if columns and table.num_rows else table).to_pylist()
         return rows
 
     def table(self, table: str, key: str) -> pa.Table:

@@ -1,24 +1,25 @@
 """One sweep from start to end: stages, references, search, replicates; run again, it goes on where it stopped."""
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from threading import Thread
 from typing import Any
 
 from basin.errors import UsageError
 from basin.files import write_atomically
 from basin.place import Place
 from basin.trial import identify, open_data
+from sweeps.database import OutageError
 from sweeps.definition import hold
+from sweeps.lock import locked
 from sweeps.options import Listener, Options
+from sweeps.shipping import Shipper, Told
 from sweeps.stages import Stage, make_all, plan
 from sweeps.store import Row, Store
 from sweeps.study import Changes, Study
-from sweeps.tracking import Tracker, connect, default_uri
+from sweeps.tracking import default_uri
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Report:
     """Trials finished by this launch."""
     errors: list[str]
     """First lines of the errors of trials that failed."""
+    untracked: UsageError | None
+    """Why MLflow does not have all trials, if it has not."""
 
 
 def sweep(study: Study, options: Options, listener: Listener) -> Report:
@@ -38,19 +41,21 @@ def sweep(study: Study, options: Options, listener: Listener) -> Report:
     place = _place(options)
     study = replace(study, base=identify(study.base, place))
     uri = options.tracking_uri or default_uri(options.storage)
-    if options.tracking_uri:
-        connect(uri)  # whether it answers is known before anything is written
     with _claimed(store, study, options.seed):
-        before, tracker = store.keys(), _Opening(uri, store)
-        errors = _run(study, options, store, place, listener, tracker)
+        before, shipper = store.keys(), Shipper(uri, store)
+        if options.tracking_uri:
+            _answers(shipper, listener)  # a store that cannot be is known before anything is trained
+        errors = _run(study, options, store, place, Told(listener, shipper), shipper)
+        untracked = None
         if not _tracked(store, uri):
             listener.phase("tracking", 1)
-            tracker.ready().sync(store)
-            write_atomically(store.folder / "tracked.json", json.dumps({"uri": uri, "keys": store.keys()}))
+            untracked = shipper.finish()
+            if untracked is None:
+                write_atomically(store.folder / "tracked.json", json.dumps({"uri": uri, "keys": store.keys()}))
             listener.advance()
     if not any(row and row["status"] == "done" for row in map(store.row, store.keys())):
         raise UsageError("no trial finished: " + (errors[0] if errors else _why_none(store)))
-    return Report(store, len(store.keys()) - len(before), errors)
+    return Report(store, len(store.keys()) - len(before), errors, untracked)
 
 
 def _why_none(store: Store) -> str:
@@ -60,9 +65,7 @@ def _why_none(store: Store) -> str:
     return f"the training loss was not finite in all {count}; expected a lower lr: give --set lr=… and another --name"
 
 
-def _run(
-    study: Study, options: Options, store: Store, place: Place, listener: Listener, tracker: "_Opening"
-) -> list[str]:
+def _run(study: Study, options: Options, store: Store, place: Place, listener: Listener, shipper: Shipper) -> list[str]:
     from sweeps.search import LedgerSearch
 
     seeds = [options.seed + index for index in range(study.seeds)]
@@ -74,7 +77,7 @@ def _run(
 
     stages: list[Stage] = plan(study, seeds, len(open_data(study.base, place).train))
     with Pool(study, store, place, options, listener) as pool:
-        tracker.start()
+        shipper.start()
         listener.phase("stages", len(stages))
         make_all(
             stages, place, cpus=options.cpus_per_trial, gpus=options.gpus_per_trial, done=lambda: listener.advance()
@@ -136,16 +139,7 @@ def _place(options: Options) -> Place:
 def _claimed(store: Store, study: Study, seed: int) -> Iterator[None]:
     """The sweep's folder, held by one launcher, for one definition of the study; gone again if nothing came of it."""
     made = [folder for folder in (store.folder, *store.folder.parents) if not folder.exists()]
-    try:
-        store.folder.mkdir(parents=True, exist_ok=True)
-        lock = (store.folder / ".lock").open("w")
-    except OSError as error:
-        raise UsageError(f"--storage {store.folder.parent}: expected a folder to write to: {error.strerror}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(f"sweep {store.name!r} is being run by another launcher; wait, or give --name") from None
+    with locked(store):
         hold(store, study, seed)
         try:
             yield
@@ -158,35 +152,18 @@ def _claimed(store: Store, study: Study, seed: int) -> Iterator[None]:
             raise
 
 
+def _answers(shipper: Shipper, listener: Listener) -> None:
+    """Raise UsageError for a tracking store that cannot be; say so if it is away, for that need not stop a sweep."""
+    try:
+        shipper.opened()
+    except OutageError as error:
+        listener.note(f"{error}; trials run, and are logged when it answers")
+
+
 def _tracked(store: Store, uri: str) -> bool:
     """Whether MLflow has every trial already: then its slow import is spared."""
-    file = store.folder / "tracked.json"
-    return file.exists() and json.loads(file.read_text()) == {"uri": uri, "keys": store.keys()}
-
-
-class _Opening:
-    """A tracker that opens beside the trials, for MLflow takes seconds to import and to lay out its database."""
-
-    def __init__(self, uri: str, store: Store) -> None:
-        self._opened: list[Tracker | BaseException] = []
-        self._thread = Thread(target=self._open, args=(uri, store), daemon=True)
-
-    def start(self) -> None:
-        """Begin, if that has not been done."""
-        if self._thread.ident is None:
-            self._thread.start()
-
-    def _open(self, uri: str, store: Store) -> None:
-        try:
-            self._opened.append(Tracker.open(uri, store))
-        except BaseException as error:
-            self._opened.append(error)
-
-    def ready(self) -> Tracker:
-        """The tracker; raises what opening it raised."""
-        self.start()
-        self._thread.join()
-        tracker = self._opened[0]
-        if isinstance(tracker, BaseException):
-            raise tracker
-        return tracker
+    try:
+        known = json.loads((store.folder / "tracked.json").read_text())
+    except (OSError, ValueError):  # torn: looked up once more
+        return False
+    return bool(known == {"uri": uri, "keys": store.keys()})

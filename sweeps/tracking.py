@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy.exc import DBAPIError
+
 from basin.errors import UsageError
-from sweeps.database import Database, is_database, unreachable
-from sweeps.schemas import SCHEMAS, hyperparameters, is_score
-from sweeps.store import Row, Store
+from sweeps.database import Database, Known, OutageError, is_database, unreachable
+from sweeps.entry import Entry, entry, times
+from sweeps.store import Store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-IDENTITY = ("dataset", "model", "construction", "seed")
 BATCH = 1000
 """MLflow's limit of metrics in one request."""
+TIMES = ("key", "seconds", "finished_at")
+"""The columns that tell one run of a trial from another."""
 
 
 def default_uri(storage: Path) -> str:
@@ -28,10 +31,15 @@ def default_uri(storage: Path) -> str:
     return f"sqlite:///{storage.resolve() / 'mlflow.db'}"
 
 
+def is_remote(uri: str) -> bool:
+    """Whether a tracking store may be away for a while and come back."""
+    return uri.startswith(("http://", "https://")) or (is_database(uri) and not uri.startswith("sqlite"))
+
+
 def connect(uri: str) -> "MlflowClient":
-    """A client of a tracking store that answers; raises UsageError if none does."""
-    # Fail in seconds, not minutes, where there is no server: nothing here waits for the network in a trial.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    """A client of a tracking store that answers; raises UsageError if none does, OutageError if it may later."""
+    # No request is repeated by the client: one that made a run and whose answer was lost would make a second run.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     import logging
@@ -46,8 +54,21 @@ def connect(uri: str) -> "MlflowClient":
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     except Exception as error:  # MLflow, requests and SQLAlchemy raise kinds of their own
-        raise unreachable(uri, error) from error
+        raise failed(uri, error) from error
     return client
+
+
+def failed(uri: str, error: Exception) -> UsageError:
+    """The error of a request to a tracking store: OutageError if asking again later may help."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, UsageError):
+        return error
+    if isinstance(error, MlflowException):
+        passing = error.get_http_status_code() >= 500 or error.get_http_status_code() == 429
+    else:
+        passing = isinstance(error, OSError | DBAPIError)  # the client's errors of the network are OSErrors
+    return unreachable(uri, error, OutageError if passing and is_remote(uri) else UsageError)
 
 
 def no_sweep(name: str, uri: str, there: Iterable[str]) -> UsageError:
@@ -70,6 +91,8 @@ class Tracker:
         client = connect(uri)
         found = client.get_experiment_by_name(store.name)
         if found:
+            if found.lifecycle_stage == "deleted":
+                client.restore_experiment(found.experiment_id)
             return cls(client, found.experiment_id)
         local = uri.startswith("sqlite:")
         artifacts = (store.folder / "mlartifacts").resolve().as_uri() if local else None
@@ -98,65 +121,64 @@ class Tracker:
 
     def sync(self, store: Store, keys: Iterable[str] | None = None) -> int:
         """Log the finished trials that MLflow does not have yet; return how many."""
-        known, count = self._known(), 0
-        for key in store.keys() if keys is None else keys:
-            run, status = known.get(key, (None, None))
-            if status not in ("FINISHED", "FAILED") and (row := store.row(key)):
-                self._log(store, row, run)
-                count += 1
-        return count
+        return sum(self.settle(store, key, known) for key, known in self.behind(store, keys).items())
 
-    def _known(self) -> dict[str, tuple[str, str]]:
-        """Key → id and status of its run."""
+    def behind(self, store: Store, keys: Iterable[str] | None = None) -> dict[str, list[Known]]:
+        """The finished trials that have not exactly one whole run, each with the runs that it has."""
+        known, wanted = self.known(), None if keys is None else set(keys)
+        starts = {row["key"]: times(row)[0] for row in store.rows(TIMES)}
+        return {
+            key: known.get(key, [])
+            for key, began in starts.items()
+            if (wanted is None or key in wanted)
+            and [(run.ended, run.start) for run in known.get(key, [])] != [(True, began)]
+        }
+
+    def known(self) -> dict[str, list[Known]]:
+        """Key → its runs, oldest first: one, unless the answer to a request was lost."""
         uri = self.client.tracking_uri
-        if not is_database(uri):
-            named = [run for run in self.runs() if "key" in run.data.tags]
-            return {run.data.tags["key"]: (run.info.run_id, run.info.status) for run in named}
-        return Database(uri).keys(self.experiment)
+        if is_database(uri):
+            return Database(uri).keys(self.experiment)
+        found: dict[str, list[Known]] = {}
+        for run in self.runs():
+            if "key" in run.data.tags:
+                about = Known(run.info.run_id, run.info.status, run.info.start_time)
+                found.setdefault(run.data.tags["key"], []).append(about)
+        return found
 
-    def _log(self, store: Store, row: Row, run_id: str | None) -> None:
+    def settle(self, store: Store, key: str, known: list[Known]) -> bool:
+        """Leave one whole run of a trial; return whether anything was logged.
+
+        A run that began at another time is of an earlier run of the trial, whose row was lost; MLflow cannot change
+        its numbers, so it is replaced.
+        """
+        row = store.row(key)
+        if row is None:
+            return False
+        told = entry(store, row)
+        own = [run for run in known if run.start == told.began]
+        kept = next((run for run in own if run.ended), own[0] if own else None)
+        for run in known:
+            if run is not kept:
+                self.client.delete_run(run.run_id)
+        if kept is None or not kept.ended:
+            self.log(told, kept.run_id if kept else None)
+        return kept is None or not kept.ended
+
+    def log(self, told: Entry, run_id: str | None) -> None:
+        """Write a trial's run, or what a run lacks: what is there already is written again and changes nothing."""
         from mlflow.entities import Metric, Param, RunTag
 
-        key = row["key"]
-        ended = int(row["finished_at"].timestamp() * 1000)
-        began = ended - int(1000 * (row["seconds"] or 0))
-        tags = {name: str(row[name]) for name in _tag_names(row)}
         if run_id is None:
+            tags = {**told.tags, "key": told.key}
             run_id = self.client.create_run(
-                self.experiment, start_time=began, tags={**tags, "key": key}, run_name=key
+                self.experiment, start_time=told.began, tags=tags, run_name=told.key
             ).info.run_id
-        history = store.table("history", key).to_pylist()
-        metrics = [
-            Metric(name, value, began + int(1000 * step["seconds"]), step["step"])
-            for step in history
-            for name, value in step.items()
-            if name.startswith("val_") and value is not None
-        ]
-        # The finished ensemble's scores come last, so that MLflow's "latest" is the final number.
-        last = max((step["step"] for step in history), default=0) + 1
-        metrics += [Metric(name, float(row[name]), ended, last) for name in final_metrics(row)]
-        params = [Param(name, str(row[name])) for name in _param_names(row)]
-        self.client.log_batch(run_id, params=params, tags=[RunTag(name, value) for name, value in tags.items()])
-        for start in range(0, len(metrics), BATCH):
-            self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
-        for table in SCHEMAS:
-            if not store.path(table, key).exists():
-                continue
-            self.client.log_artifact(run_id, str(store.path(table, key)), f"tables/{table}")
-        self.client.set_terminated(run_id, "FINISHED" if row["status"] == "done" else "FAILED", ended)
-
-
-def final_metrics(row: Row) -> list[str]:
-    """The columns of a trial's row that are logged as final metrics: scores and costs."""
-    costs = ("passes", "teacher_passes", "teacher_forwards", "member_epochs", "image_passes", "seconds")
-    return [name for name, value in row.items() if value is not None and (is_score(name) or name in costs)]
-
-
-def _param_names(row: Row) -> list[str]:
-    names = {*IDENTITY, *(spec.name for spec in hyperparameters())}
-    return [name for name in row if name in names and row[name] is not None]
-
-
-def _tag_names(row: Row) -> list[str]:
-    logged = {*final_metrics(row), *_param_names(row)}
-    return [name for name, value in row.items() if value is not None and name not in logged]
+        params = [Param(*pair) for pair in told.params.items()]
+        self.client.log_batch(run_id, params=params, tags=[RunTag(*pair) for pair in told.tags.items()])
+        for start in range(0, len(told.points), BATCH):
+            points = [Metric(*point) for point in told.points[start : start + BATCH]]
+            self.client.log_batch(run_id, metrics=points)
+        for folder, file in told.files.items():
+            self.client.log_artifact(run_id, str(file), folder)
+        self.client.set_terminated(run_id, told.status, told.ended)
