@@ -14,6 +14,7 @@ from rich.table import Table
 from analysis import commands as reading
 from basin.errors import UsageError
 from basin.place import settled
+from sweeps.stopping import Stopped
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
@@ -76,6 +77,9 @@ def sweep(
     cpus_per_trial: Annotated[float, typer.Option(min=0)] = 1,
     gpus_per_trial: Annotated[float, typer.Option(min=0)] = 0,
     cache: Annotated[Path | None, typer.Option(help="Folder of decoded datasets. Default: ~/.cache.")] = None,
+    deadline: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds in which a trial must finish an epoch, or is begun again.")
+    ] = None,
 ) -> None:
     """Run a study; the same command again continues it, and finished trials are not run again.
 
@@ -100,6 +104,7 @@ def sweep(
         machine=machine,
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
+        deadline=deadline,
     )
     with Board(out) as board:
         report = run_sweep(chosen, options, board)
@@ -257,6 +262,9 @@ def main() -> None:
     except UsageError as problem:
         print(f"error: {problem}", file=sys.stderr)
         raise SystemExit(2) from None
+    except Stopped:
+        print("stopped: run the same command again to go on", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 import json
 import time
+import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from basin.ensemble import Ensemble
 from basin.files import write_atomically
@@ -44,9 +46,12 @@ class Journal:
         seconds are spent whatever is dropped.
         """
         path = task.scratch and task.scratch / "journal.json"
-        if path is None or not path.exists():
+        written, saved = _written(path), task.saved_meter()
+        if task.scratch and (written is None or saved is None):
+            task.forget()  # one without the other says nothing: what it had done is done again
+            saved = None
+        if written is None:
             return cls(path, began)
-        written, saved = json.loads(path.read_text()), task.saved_meter()
         passes = [spent for spent in written["passes"] if saved and spent <= saved.passes]
         rows = [Progress(**row) for row in written["rows"] if row["index"] <= len(passes)]
         return cls(path, began, written.get("seconds", 0.0), passes, rows)
@@ -67,4 +72,19 @@ class Journal:
         """Write the journal, before the checkpoint of the same moment is."""
         if self.path:
             rows = [asdict(row) for row in self.rows]
-            write_atomically(self.path, json.dumps({"passes": self.passes, "rows": rows, "seconds": self.seconds}))
+            write_atomically(self.path, sealed({"passes": self.passes, "rows": rows, "seconds": self.seconds}))
+
+
+def sealed(contents: dict[str, Any]) -> str:
+    """The text of a journal, which can tell whether it is as it was written."""
+    bare = {name: value for name, value in contents.items() if name != "checksum"}
+    return json.dumps(bare | {"checksum": zlib.crc32(json.dumps(bare).encode())})
+
+
+def _written(path: Path | None) -> dict[str, Any] | None:
+    """What a journal's file holds; None if it is absent, torn or changed."""
+    try:
+        text = path.read_text() if path else ""
+        return dict(json.loads(text)) if text == sealed(json.loads(text)) else None
+    except (OSError, ValueError, AttributeError):
+        return None

@@ -4,16 +4,20 @@ A run is one member's training from scratch. Its folder holds its states as safe
 the budget for member 0 (the trunk of any time t continues from the nearest), the last one for the others.
 """
 
-from collections.abc import Collection, Iterator
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from basin import stack
 from basin.data import Data
 from basin.files import replace_atomically
+from basin.interrupt import PreemptedError
 from basin.network import Network
 from basin.objective import Meter
 from basin.training import State, Training, train
@@ -42,11 +46,9 @@ class Runs:
         """The single network of `member` at `step` (default: the end), trained as far as it is not there yet."""
         target = self.steps if step is None else step
         state = self._nearest(member, target)
-        stops = {kept for kept in self._kept(member) if state.step < kept <= target}
-        for reached in self._advance(state, member, target, stops):
-            if reached.step in stops:
-                save(reached, self._path(member, reached.step))
-        return state  # which training has changed in place
+        if state.step < target:
+            self._advance(state, member, target)
+        return state
 
     def complete(self, member: int) -> bool:
         """Whether the whole run is there."""
@@ -56,8 +58,10 @@ class Runs:
         grid = [round(self.steps * point / GRID) for point in range(1, GRID + 1)]
         return grid if member == 0 else [self.steps]
 
-    def _advance(self, state: State, member: int, until: int, stops: Collection[int]) -> Iterator[State]:
-        return train(
+    def _advance(self, state: State, member: int, until: int) -> None:
+        """Train on, in place; kept are the steps of the grid, else the end of an epoch or where the process must go."""
+        stops = {kept for kept in self._kept(member) if state.step < kept <= until}
+        states = train(
             self.network,
             self.data,
             state,
@@ -68,13 +72,35 @@ class Runs:
             meter=Meter(),
             stops=stops,
         )
+        try:
+            for _ in states:
+                if state.step in stops:
+                    save(state, self._path(member, state.step))
+                elif state.step < until:
+                    save(state, self._partial(member))
+        except PreemptedError:
+            save(state, self._partial(member))
+            raise
+        self._partial(member).unlink(missing_ok=True)
 
     def _nearest(self, member: int, step: int) -> State:
+        partial = load(self._partial(member))
+        if partial and partial.step > step:
+            partial = None
         for kept in reversed([kept for kept in self._kept(member) if kept <= step]):
+            if partial and partial.step >= kept:
+                break
             state = load(self._path(member, kept))
             if state is not None:
-                return state.map(lambda tensor: tensor.to(self.network.device))
+                partial = state
+                break
+        if partial:
+            return partial.map(lambda tensor: tensor.to(self.network.device))
         return State(stack.stack([self.network.init(self.seed, "member", member)]))
+
+    def _partial(self, member: int) -> Path:
+        """Where a run is that was cut off."""
+        return self.folder / f"member-{member}" / "partial.safetensors"
 
     def _path(self, member: int, step: int) -> Path:
         return self.folder / f"member-{member}" / f"step-{step:07d}.safetensors"
@@ -87,31 +113,48 @@ def save(state: State, path: Path, **notes: str) -> None:
         tensors |= {f"slots/{slot}/{name}": tensor for name, tensor in named.items()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     notes |= {"step": str(state.step), "loss": repr(state.loss)}
+    notes["checksum"] = checksum(tensors, notes)
     replace_atomically(path, lambda temporary: save_file(tensors, temporary, notes))
 
 
 def load(path: Path) -> State | None:
-    """The state in a file, on the CPU; None if it is absent or torn, for then it is made again."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            notes = file.metadata() or {}
-            state = State({}, {}, int(notes["step"]), float(notes["loss"]))
-            for name in file.keys():  # noqa: SIM118 (not a mapping)
-                kind, _, rest = name.partition("/")
-                if kind == "thetas":
-                    state.thetas[rest] = file.get_tensor(name)
-                else:
-                    slot, _, weight = rest.partition("/")
-                    state.slots.setdefault(slot, {})[weight] = file.get_tensor(name)
-            return state
-    except (FileNotFoundError, SafetensorError, KeyError, ValueError):
+    """The state in a file, on the CPU; None if it is absent, torn or changed, for then it is made again."""
+    found = read(path)
+    if found is None:
         return None
+    tensors, notes = found
+    state = State({}, {}, int(notes["step"]), float(notes["loss"]))
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition("/")
+        if kind == "thetas":
+            state.thetas[rest] = tensor
+        else:
+            slot, _, weight = rest.partition("/")
+            state.slots.setdefault(slot, {})[weight] = tensor
+    return state
 
 
 def notes(path: Path) -> dict[str, str]:
-    """What was written beside a state; nothing if the file is absent or torn."""
+    """What was written beside a state; nothing if the file is absent, torn or changed."""
+    found = read(path)
+    return found[1] if found else {}
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """Tensors and notes of a file, as they were written; None if it is absent, torn or changed."""
     try:
         with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except (FileNotFoundError, SafetensorError):
-        return {}
+            notes = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (OSError, SafetensorError, ValueError):
+        return None
+    return (tensors, notes) if notes.pop("checksum", None) == checksum(tensors, notes) else None
+
+
+def checksum(tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> str:
+    """CRC-32 of names, shapes, values and notes, for a disk may return other bits than it was given."""
+    crc = zlib.crc32(repr(sorted(notes.items())).encode())
+    for name, tensor in sorted(tensors.items()):
+        crc = zlib.crc32(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode(), crc)
+        crc = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy(), crc)
+    return f"{crc:08x}"

@@ -9,6 +9,7 @@ import torch
 
 from basin import runs, stack
 from basin.data import Data, Images
+from basin.interrupt import PreemptedError
 from basin.network import Network
 from basin.objective import Meter, Objective
 from basin.runs import Runs
@@ -81,12 +82,12 @@ class Task:
         """Train a stack to the end of the budget, from `start` or from this trial's own checkpoint.
 
         The checkpoint of a state is written only after the consumer has taken it, so that what was recorded of a
-        trial is never behind its checkpoint.
+        trial is never behind its checkpoint; when the process must go, one is written between two epochs.
         """
         begin = self._restore() or start()
         if begin.step == self.runs.steps:
             yield begin
-        for state in train(
+        states = train(
             self.network,
             self.data,
             begin,
@@ -98,15 +99,28 @@ class Task:
             meter=self.meter,
             rate=rate,
             stops=stops,
-        ):
-            yield state
-            if self.scratch and state.step < self.runs.steps:
-                runs.save(state, self.scratch / "state.safetensors", meter=json.dumps(asdict(self.meter)))
+        )
+        try:
+            for state in states:
+                yield state
+                self._save(state)
+        except PreemptedError:
+            self._save(begin)
+            raise
+
+    def _save(self, state: State) -> None:
+        if self.scratch and state.step < self.runs.steps:
+            runs.save(state, self.scratch / "state.safetensors", meter=json.dumps(asdict(self.meter)))
 
     def saved_meter(self) -> Meter | None:
         """What this trial had spent at its checkpoint; None without one."""
         notes = runs.notes(self.scratch / "state.safetensors") if self.scratch else {}
         return Meter(**json.loads(notes["meter"])) if "meter" in notes else None
+
+    def forget(self) -> None:
+        """Drop this trial's checkpoint."""
+        if self.scratch:
+            (self.scratch / "state.safetensors").unlink(missing_ok=True)
 
     def _restore(self) -> State | None:
         saved = self.saved_meter()

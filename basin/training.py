@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
-from basin import stack
+from basin import interrupt, stack
 from basin.data import Data
 from basin.data.batches import drawn_batches, draws, steps_per_epoch
 from basin.engine import Prepare, Way, out_of_memory
@@ -117,7 +117,7 @@ def train(
 
     `members` are the identities of the K networks: they choose data order and augmentation. `rate` replaces the
     schedule of `training`. The yielded state is live: copy it to keep it. Raises DivergedError when a loss is not
-    finite.
+    finite, PreemptedError when the process must go: then `state` is at the last step that was done.
     """
     flat = Flat(state.thetas, network.weights)
     total, epoch = training.steps(len(data.train)), steps_per_epoch(len(data.train), training.batch_size)
@@ -135,6 +135,7 @@ def train(
 
     ours: Gradients | None = None
     while state.step < until:
+        interrupt.check()
         try:
             ours = ours or gradients(_chosen(network, source, prepare, meter), flat)
             losses.append(ours.step(*source.take(state.step)).mean())
@@ -148,6 +149,7 @@ def train(
             losses.clear()
             if not math.isfinite(state.loss):
                 raise DivergedError(f"training loss is {state.loss} at step {state.step}")
+            interrupt.alive()
             yield state
 
 

@@ -12,6 +12,7 @@ from basin.data import Arrays, Data, Dataset, Images, Split, datasets, steps_per
 from basin.engine import Engine
 from basin.ensemble import Ensemble
 from basin.errors import UsageError, one_of
+from basin.interrupt import PreemptedError
 from basin.journal import Journal, Progress
 from basin.measure import Evaluation, Measured, measure
 from basin.models import Model, models
@@ -192,17 +193,22 @@ def _load_other(trial: Trial, place: Place) -> Arrays | None:
 def run(trial: Trial, place: Place) -> Iterator[Progress | Outcome]:
     """Grow the ensemble, score it on validation as it grows, at the end once on test; the last item is the Outcome.
 
-    Raises DivergedError if training does, UsageError if the data cannot be used.
+    Raises DivergedError if training does, UsageError if the data cannot be used, PreemptedError where it was stopped:
+    run again with the same `scratch`, it goes on.
     """
     began = time.perf_counter()
     place.prepare()
     task = open_task(trial, place)
     journal = Journal.open(task, began)
-    for ensemble in trial.construction.grow(task):
-        journal.passes.append(task.meter.passes)
-        if len(journal.passes) % trial.evaluation.progress_every == 0:
-            yield journal.add(task, ensemble, trial.evaluation)
+    try:
+        for ensemble in trial.construction.grow(task):
+            journal.passes.append(task.meter.passes)
+            if len(journal.passes) % trial.evaluation.progress_every == 0:
+                yield journal.add(task, ensemble, trial.evaluation)
+            journal.save()
+    except PreemptedError:
         journal.save()
+        raise
     if not journal.rows or journal.rows[-1].index != len(journal.passes):
         yield journal.add(task, ensemble, trial.evaluation)
     measured = measure(task, ensemble, trial.evaluation)

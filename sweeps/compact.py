@@ -63,7 +63,7 @@ def _is_part(name: str) -> bool:
 def _unchanged(compact: Path, there: Stamps) -> pa.Table | None:
     """The rows of the compact file whose own files still look the same; None if there is no compact file."""
     try:
-        table = pyarrow.parquet.read_table(compact)
+        table = pyarrow.parquet.read_table(compact, page_checksum_verification=True)
         stamps = zip(*(table[name].to_pylist() for name in STAMP), strict=True)
     except (OSError, KeyError, pa.ArrowException):
         return None
@@ -81,7 +81,7 @@ def _read(folder: Path, file: tuple[str, tuple[int, int]]) -> pa.Table | None:
     name, stamp = file
     try:
         # Not `read_table`: for a single row its threads and its dataset cost three times the reading.
-        table = pyarrow.parquet.ParquetFile(folder / name).read(use_threads=False)
+        table = pyarrow.parquet.ParquetFile(folder / name, page_checksum_verification=True).read(use_threads=False)
     except (OSError, pa.ArrowException):
         return None
     for column, value in zip(STAMP, (name, *stamp), strict=True):
@@ -94,5 +94,5 @@ def _write(path: Path, table: pa.Table) -> None:
     with suppress(OSError):
         path.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix="writing-") as temporary:
-            pyarrow.parquet.write_table(table, Path(temporary, path.name), compression="zstd")
+            pyarrow.parquet.write_table(table, Path(temporary, path.name), compression="zstd", write_page_checksum=True)
             Path(temporary, path.name).replace(path)

@@ -25,7 +25,12 @@ def hold(store: Store, study: Study, seed: int) -> None:
     if not file.exists():
         write_atomically(file, json.dumps(now, indent=1))
         return
-    known = json.loads(file.read_text())
+    try:
+        known = json.loads(file.read_text())
+    except ValueError:
+        raise UsageError(
+            f"{file}: expected JSON, found a damaged file; delete it, and give the same study and settings as before"
+        ) from None
     before = _texts(_defaults(study.base)) | _entries(known)
     for name, value in _entries(now).items():
         if before.get(name) != value:

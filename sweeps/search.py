@@ -5,6 +5,7 @@ trial as complete. The study lives in a journal file; what Tune keeps is disposa
 """
 
 import math
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from sweeps.space import sampler
+from basin.files import write_atomically
+from sweeps.space import IndexedSampler, sampler
 from sweeps.store import Store
 from sweeps.study import Study
 
@@ -35,6 +37,8 @@ class LedgerSearch(Searcher):
         self._owed = list(owed)
         self._keys = {study.trial(config["changes"]).key for config in owed}
         self._optuna = open_study(store.folder / "optuna.journal", study, seed)
+        if not self._optuna.get_trials(deepcopy=False):
+            self._adopt()
         self._open: dict[str, int] = {}
         self._orphans = self._reconcile()
         self._owed += self._failed()
@@ -122,12 +126,39 @@ class LedgerSearch(Searcher):
         return orphans
 
     def _failed(self) -> list[dict[str, Any]]:
-        """What an earlier launch could not finish: run again for its row, though Optuna has been told."""
-        trials = self._optuna.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        """What an earlier launch could not finish, or what is lost: run for its row, though Optuna has been told."""
+        trials = self._optuna.get_trials(deepcopy=False, states=(TrialState.FAIL, TrialState.COMPLETE))
         named = [t.user_attrs for t in trials if "key" in t.user_attrs]
         return [
             {"role": "search", "changes": facts["changes"]} for facts in named if self._store.row(facts["key"]) is None
         ]
+
+    def _adopt(self) -> None:
+        """Tell a study whose journal was lost what the store has.
+
+        A sampler that draws by number draws the same configurations again, and their rows are found; any other would
+        draw new ones beside those that there are.
+        """
+        rows = [row for row in self._store.rows() if row["role"] == "search" and row["seed"] == self._seed]
+        if isinstance(self._optuna.sampler, IndexedSampler):
+            return
+        for row in sorted(rows, key=lambda row: row["finished_at"]):
+            params = {name: row[name] for name in ("construction", *self._study.space.searched) if name in row}
+            fixed = optuna.trial.FixedTrial(params)
+            changes = {**self._study.space.draw(fixed), "seed": self._seed}  # type: ignore[arg-type]
+            if self._study.trial(changes).key != row["key"]:
+                continue
+            values = [row.get(name) for name in self._study.objectives]
+            told = row["status"] == "done" and all(value is not None and math.isfinite(value) for value in values)
+            self._optuna.add_trial(
+                optuna.trial.create_trial(
+                    state=TrialState.COMPLETE if told else TrialState.FAIL,
+                    values=values if told else None,
+                    params=fixed.params,
+                    distributions=fixed.distributions,
+                    user_attrs={"changes": changes, "key": row["key"]},
+                )
+            )
 
     def _name(self, frozen: optuna.trial.FrozenTrial) -> int:
         trial = optuna.Trial(self._optuna, frozen._trial_id)
@@ -149,13 +180,37 @@ class LedgerSearch(Searcher):
 
 
 def open_study(journal: Path, study: Study, seed: int) -> optuna.Study:
-    """The Optuna study in a journal file, made when first opened."""
+    """The Optuna study in a journal file, made when first opened; a damaged journal is set aside, and a new one begun.
+
+    The caller is the only one who writes to it.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    opened = optuna.create_study(
+    with suppress(FileNotFoundError):  # a launcher that was killed held it: Optuna would wait for half a minute
+        journal.with_name(f"{journal.name}.lock").unlink()
+    _cut(journal)
+    try:
+        opened = _create(journal, study)
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError):
+        journal.replace(journal.with_name(f"{journal.name}.damaged"))
+        opened = _create(journal, study)
+    opened.sampler = sampler(study.sampler, seed, asked=len(opened.get_trials(deepcopy=False)))
+    return opened
+
+
+def _create(journal: Path, study: Study) -> optuna.Study:
+    return optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(journal))),
         study_name=journal.parent.name,
         directions=["maximize"] * len(study.objectives),
         load_if_exists=True,
     )
-    opened.sampler = sampler(study.sampler, seed, asked=len(opened.get_trials(deepcopy=False)))
-    return opened
+
+
+def _cut(journal: Path) -> None:
+    """Take away a last line that was not written to its end: what Optuna appended to it could never be read."""
+    if not journal.exists():
+        return
+    content = journal.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        write_atomically(journal, whole.decode())

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import ray
+from ray.exceptions import RayError
 
 from basin.place import Place
 from basin.training import DivergedError
@@ -53,9 +54,10 @@ def make_all(
     stages: list[Stage], place: Place, *, cpus: float, gpus: float, done: Callable[[], None] = lambda: None
 ) -> None:
     """Train the stages as Ray tasks with the resources of a trial; `done` is called after each."""
-    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=3)(make)
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=10)(make)
     waiting = [task.remote(stage, place) for stage in stages]
     while waiting:
         ready, waiting = ray.wait(waiting)
-        ray.get(ready)
+        with suppress(RayError):  # what failed is made by the first trial that needs it, or that says why it cannot be
+            ray.get(ready)
         done()

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from basin.errors import UsageError
 from basin.files import replace_atomically
 from basin.measure import Predictions
+from basin.runs import checksum
 from basin.trial import Outcome, Trial
 from sweeps import compact
 from sweeps.schemas import ALWAYS, SCHEMAS
@@ -45,7 +46,7 @@ class Store:
     def row(self, key: str) -> Row | None:
         """A trial's row; None if it has not finished, or its file is torn and so must be made again."""
         try:
-            rows = pyarrow.parquet.read_table(self.path("trials", key)).to_pylist()
+            rows = pyarrow.parquet.read_table(self.path("trials", key), page_checksum_verification=True).to_pylist()
         except (FileNotFoundError, pa.ArrowInvalid, OSError):
             return None
         return dict(rows[0])
@@ -70,13 +71,15 @@ class Store:
             buffer = io.BytesIO()
             # A codec costs more for each of two hundred columns than it saves of one row.
             codec = "zstd" if table.num_rows > 1 else "none"
-            pyarrow.parquet.write_table(table, buffer, compression=codec)
+            pyarrow.parquet.write_table(table, buffer, compression=codec, write_page_checksum=True)
             _write(self.path(name, key), buffer.getvalue())
 
     def write_weights(self, key: str, outcome: Outcome) -> None:
         """The vertices of the ensemble, each tensor with a leading member axis."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in outcome.ensemble.vertices.items()}
-        _write(self.folder / "weights" / f"{key}.safetensors", save(tensors, {"key": key}))
+        notes = {"key": key}
+        content = save(tensors, notes | {"checksum": checksum(tensors, notes)})
+        _write(self.folder / "weights" / f"{key}.safetensors", content)
 
 
 @cache

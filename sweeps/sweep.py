@@ -11,12 +11,14 @@ from basin.errors import UsageError
 from basin.files import write_atomically
 from basin.place import Place
 from basin.trial import identify, open_data
+from sweeps.checking import mend
 from sweeps.database import OutageError
 from sweeps.definition import hold
 from sweeps.lock import locked
 from sweeps.options import Listener, Options
 from sweeps.shipping import Shipper, Told
 from sweeps.stages import Stage, make_all, plan
+from sweeps.stopping import stoppable
 from sweeps.store import Row, Store
 from sweeps.study import Changes, Study
 from sweeps.tracking import default_uri
@@ -41,7 +43,9 @@ def sweep(study: Study, options: Options, listener: Listener) -> Report:
     place = _place(options)
     study = replace(study, base=identify(study.base, place))
     uri = options.tracking_uri or default_uri(options.storage)
-    with _claimed(store, study, options.seed):
+    with stoppable(), _claimed(store, study, options.seed):
+        if damaged := mend(store):
+            listener.note(f"{len(damaged)} trials have damaged files and are run again: {', '.join(damaged)}")
         before, shipper = store.keys(), Shipper(uri, store)
         if options.tracking_uri:
             _answers(shipper, listener)  # a store that cannot be is known before anything is trained
@@ -76,7 +80,8 @@ def _run(study: Study, options: Options, store: Store, place: Place, listener: L
     from sweeps.tuning import Pool
 
     stages: list[Stage] = plan(study, seeds, len(open_data(study.base, place).train))
-    with Pool(study, store, place, options, listener) as pool:
+    # Ray sets handlers of its own when it starts.
+    with Pool(study, store, place, options, listener) as pool, stoppable():
         shipper.start()
         listener.phase("stages", len(stages))
         make_all(

@@ -6,10 +6,14 @@ from typing import Any
 
 from ray import tune
 
+from basin.errors import UsageError
+from basin.interrupt import PreemptedError
 from basin.journal import Progress
 from basin.place import Place
 from basin.training import DivergedError
 from basin.trial import Outcome, run
+from sweeps.attempts import Attempts, deadline
+from sweeps.preemption import busy
 from sweeps.schemas import is_score
 from sweeps.store import Row, Store, tables_of, tables_of_diverged
 from sweeps.study import Study
@@ -24,15 +28,44 @@ class Worker:
     place: Place
     facts: dict[str, str] = field(default_factory=dict)
     """Provenance columns of the sweep."""
+    deadline: float | None = None
+    """Seconds without a sign of life after which a trial's process is ended."""
 
 
 def trainable(config: dict[str, Any], worker: Worker) -> None:
-    """Run the trial of a configuration, unless the store has it; report validation scores to Tune."""
+    """Run the trial of a configuration, unless the store has it; report validation scores to Tune.
+
+    An error that another try would meet again is reported, for what is raised here is tried again.
+    """
     trial = worker.study.trial(config["changes"])
     row = worker.store.row(trial.key)
     if row is None:
-        row = _run(worker, trial.key, config)
+        try:
+            with busy():
+                row = _try(worker, trial.key, config)
+        except UsageError as problem:
+            tune.report({"key": trial.key, "status": "failed", "error": str(problem)})
+            return
     tune.report(_seen_by_search(row) | {"key": trial.key, "status": row["status"], "progress": 1.0})
+
+
+def _try(worker: Worker, key: str, config: dict[str, Any]) -> Row:
+    scratch = worker.store.folder / "scratch" / key
+    attempts = Attempts(scratch)
+    try:
+        attempts.begin()
+    except OSError as error:
+        raise UsageError(f"cannot write to {scratch}: {error.strerror}; make room there") from error
+    try:
+        with deadline(worker.deadline, scratch):
+            row = _run(worker, key, config)
+    except (UsageError, PreemptedError):
+        raise
+    except Exception as error:
+        attempts.failed(error)
+        raise
+    shutil.rmtree(scratch, ignore_errors=True)
+    return row
 
 
 def _run(worker: Worker, key: str, config: dict[str, Any]) -> Row:
@@ -49,7 +82,6 @@ def _run(worker: Worker, key: str, config: dict[str, Any]) -> Row:
     except DivergedError:
         tables = tables_of_diverged(trial, **facts)
     worker.store.write(key, tables)
-    shutil.rmtree(scratch, ignore_errors=True)
     return tables["trials"][0]
 
 

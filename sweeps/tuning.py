@@ -17,6 +17,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from basin.errors import UsageError
 from basin.place import Place
 from sweeps.options import Listener, Options
+from sweeps.preemption import preemptible
 from sweeps.provenance import provenance
 from sweeps.search import LedgerSearch
 from sweeps.store import Store
@@ -35,7 +36,7 @@ class Pool:
     """A Ray cluster for the time of a sweep."""
 
     def __init__(self, study: Study, store: Store, place: Place, options: Options, listener: Listener) -> None:
-        self._worker = Worker(study, store, place, provenance())
+        self._worker = Worker(study, store, place, provenance(), options.deadline)
         self._options = options
         self._listener = listener
         self.errors: list[str] = []
@@ -47,6 +48,7 @@ class Pool:
         os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
         os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
         for name in ("ray", "ray.tune", "ray.air"):
             logging.getLogger(name).setLevel(logging.ERROR)
         address = self._options.address
@@ -98,7 +100,7 @@ class Pool:
         folder = self._worker.store.folder / "tune"
         resources = {"cpu": self._options.cpus_per_trial, "gpu": self._options.gpus_per_trial}
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(trainable, worker=self._worker), resources),
+            tune.with_resources(preemptible(tune.with_parameters(trainable, worker=self._worker)), resources),
             tune_config=tune.TuneConfig(
                 search_alg=search, num_samples=count, max_concurrent_trials=self.concurrency, reuse_actors=True
             ),
@@ -106,12 +108,15 @@ class Pool:
                 name=f"{phase}-{int(time.time())}",
                 storage_path=str(folder),
                 callbacks=[Announcer(self._listener)],
-                failure_config=tune.FailureConfig(max_failures=1),
+                failure_config=tune.FailureConfig(max_failures=-1),  # `attempts` ends what gets nowhere
                 verbose=0,
             ),
         )
         results = tuner.fit()
         failed = [str(error).strip().splitlines()[-1] for error in results.errors]
+        failed += [
+            str(result.metrics["error"]) for result in results if (result.metrics or {}).get("status") == "failed"
+        ]
         self.errors += failed
         if not failed:
             shutil.rmtree(folder, ignore_errors=True)

@@ -28,7 +28,7 @@ class Arrays:
             if len(images) != len(labels) or not len(images):
                 raise ValueError(f"{len(images)} images with {len(labels)} labels")
         if not self.hash:
-            object.__setattr__(self, "hash", _content(*self.parts().values()))
+            object.__setattr__(self, "hash", content(*self.parts().values()))
 
     def parts(self) -> dict[str, Array]:
         """The four arrays by name."""
@@ -54,7 +54,8 @@ class Dataset(Protocol):
         ...
 
 
-def _content(*arrays: Array) -> str:
+def content(*arrays: Array) -> str:
+    """sha256[:16] over types, shapes and values."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())

@@ -22,7 +22,7 @@ from basin.data import Split
 from basin.data.digits import Digits
 from basin.data.imagefolder import ImageFolder
 from basin.errors import UsageError
-from basin.journal import Progress
+from basin.journal import Progress, sealed
 from basin.measure import Evaluation
 from basin.models.mlp import MLP
 from basin.models.resnet import ResNet
@@ -335,7 +335,7 @@ def test_seconds_go_on_where_a_trial_was_cut_off(torn: bool, tmp_path: Path, cac
     written = json.loads(journal.read_text())
     assert isinstance(first, Progress)
     assert written["seconds"] >= first.seconds > 0
-    journal.write_text(json.dumps(written | {"seconds": 1000.0}))
+    journal.write_text(sealed(written | {"seconds": 1000.0}))
     if torn:
         (tmp_path / "scratch" / "state.safetensors").write_bytes(b"torn")
     outcome = finish(run(one, here))

@@ -1,0 +1,73 @@
+"""Finished trials whose files are not as they were written: they count as not finished, and are run again.
+
+Files are written whole or not at all, but a machine that loses its power, a full or a failing disk may leave less. A
+file is looked at once, and again when its size or its date has changed.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from basin.files import write_atomically
+from basin.runs import read
+from sweeps.schemas import ALWAYS, SCHEMAS
+from sweeps.store import Store
+
+Stamps = dict[str, list[int]]
+"""File in the sweep's folder → bytes, and time of change in nanoseconds."""
+
+
+def mend(store: Store) -> list[str]:
+    """Take back the rows of trials with a damaged or missing file; return their keys."""
+    finished = store.keys()
+    if not finished:
+        return []
+    notes = store.folder / "compact" / "checked.json"
+    there, known = dict(_stamps(store.folder)), _known(notes)
+    fresh = [name for name, stamp in there.items() if known.get(name) != stamp]
+    with ThreadPoolExecutor() as pool:
+        sound = dict(zip(fresh, pool.map(lambda name: _sound(store.folder / name), fresh), strict=True))
+    bad = {Path(name).stem for name in fresh if not sound[name]}
+    # Weights may be deleted to make room; tables that belong together may not be.
+    bad |= {key for key in finished if any(f"tables/{table}/{key}.parquet" not in there for table in ALWAYS)}
+    for key in bad:
+        store.path("trials", key).unlink(missing_ok=True)
+    if fresh or bad:
+        kept = {name: stamp for name, stamp in there.items() if Path(name).stem not in bad}
+        with suppress(OSError):  # then they are looked at again
+            write_atomically(notes, json.dumps(kept))
+    return sorted(bad & set(finished))
+
+
+def _stamps(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    for part in (*(f"tables/{table}" for table in SCHEMAS), "weights"):
+        if not (folder / part).is_dir():
+            continue
+        with os.scandir(folder / part) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    stat = entry.stat()
+                    yield f"{part}/{entry.name}", [stat.st_size, stat.st_mtime_ns]
+
+
+def _known(notes: Path) -> Stamps:
+    try:
+        return dict(json.loads(notes.read_text()))
+    except (OSError, ValueError):
+        return {}
+
+
+def _sound(path: Path) -> bool:
+    if path.suffix == ".safetensors":
+        return read(path) is not None
+    try:
+        pyarrow.parquet.ParquetFile(path, page_checksum_verification=True).read(use_threads=False)
+    except (OSError, pa.ArrowException):
+        return False
+    return True

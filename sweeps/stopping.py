@@ -1,0 +1,35 @@
+"""SIGTERM and SIGINT in the launcher: it stops cleanly, and the same command goes on."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Stopped(SystemExit):  # noqa: N818 (as SystemExit)
+    """The launcher was asked to stop; its code is the shell's for the signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """The two signals raise Stopped in the main thread, in place of what Ray and Tune make of them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in kept:
+        signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a scheduler may send it to the whole group, and again
+    raise Stopped(number)
