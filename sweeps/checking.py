@@ -1,4 +1,6 @@
-"""Finished trials whose files are not as they were written: they count as not finished, and are run again.
+"""What launchers that were killed left behind, and finished trials whose files are not as they were written.
+
+Such trials count as not finished, and are run again.
 
 Files are written whole or not at all, but a machine that loses its power, a full or a failing disk may leave less. A
 file is looked at once, and again when its size or its date has changed.
@@ -6,6 +8,8 @@ file is looked at once, and again when its size or its date has changed.
 
 import json
 import os
+import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,8 +23,29 @@ from basin.runs import read
 from sweeps.schemas import ALWAYS, SCHEMAS
 from sweeps.store import Store
 
+LIVING = 3600.0
+"""Seconds after which a file that is being written, in a folder that other sweeps share, is nobody's."""
+
 Stamps = dict[str, list[int]]
 """File in the sweep's folder → bytes, and time of change in nanoseconds."""
+
+
+def tidy(store: Store, runs: Path) -> None:
+    """Remove what killed processes left: files half written, checkpoints of finished trials, Tune's folders."""
+    shutil.rmtree(store.folder / "tune", ignore_errors=True)
+    for key in store.keys():  # noqa: SIM118
+        shutil.rmtree(store.folder / "scratch" / key, ignore_errors=True)
+    folders = [store.folder, store.folder / "weights", *(store.folder / "tables" / table for table in SCHEMAS)]
+    halves = [path for folder in folders for path in folder.glob(".*.*") if path.is_file()]
+    halves += (store.folder / "scratch").glob("*/.*")
+    now = time.time()
+    with suppress(OSError):
+        halves += [path for path in runs.glob("*/member-*/.*") if now - path.stat().st_mtime > LIVING]
+    for path in halves:
+        with suppress(OSError):
+            path.unlink()
+    with suppress(OSError):
+        (store.folder / "scratch").rmdir()
 
 
 def mend(store: Store) -> list[str]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Stopped(SystemExit):  # noqa: N818 (as SystemExit)
+class Stopped(SystemExit):
     """The launcher was asked to stop; its code is the shell's for the signal."""
 
     def __init__(self, number: int) -> None:

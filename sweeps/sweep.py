@@ -11,7 +11,7 @@ from basin.errors import UsageError
 from basin.files import write_atomically
 from basin.place import Place
 from basin.trial import identify, open_data
-from sweeps.checking import mend
+from sweeps.checking import mend, tidy
 from sweeps.database import OutageError
 from sweeps.definition import hold
 from sweeps.lock import locked
@@ -44,6 +44,7 @@ def sweep(study: Study, options: Options, listener: Listener) -> Report:
     study = replace(study, base=identify(study.base, place))
     uri = options.tracking_uri or default_uri(options.storage)
     with stoppable(), _claimed(store, study, options.seed):
+        tidy(store, place.runs)
         if damaged := mend(store):
             listener.note(f"{len(damaged)} trials have damaged files and are run again: {', '.join(damaged)}")
         before, shipper = store.keys(), Shipper(uri, store)

@@ -6,6 +6,7 @@ from typing import Any
 
 from ray import tune
 
+from basin.engine import out_of_memory
 from basin.errors import UsageError
 from basin.interrupt import PreemptedError
 from basin.journal import Progress
@@ -62,6 +63,8 @@ def _try(worker: Worker, key: str, config: dict[str, Any]) -> Row:
     except (UsageError, PreemptedError):
         raise
     except Exception as error:
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch raises a RuntimeError
+            raise out_of_memory(error) from error
         attempts.failed(error)
         raise
     shutil.rmtree(scratch, ignore_errors=True)

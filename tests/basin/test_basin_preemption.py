@@ -1,0 +1,88 @@
+"""A process that is asked to go stops between two steps; what it kept goes on bit for bit, no step is done twice."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from test_basin_trial import TRIALS, finish, place, record, same, trial
+
+from basin import interrupt, runs
+from basin.interrupt import PreemptedError
+from basin.trial import Outcome, run
+
+
+class Steps:
+    """Counts steps of all training loops, and gives notice before one of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.done, self.notice_at = 0, 0
+        self._check = interrupt.check
+        monkeypatch.setattr(interrupt, "check", self.check)
+
+    def check(self) -> None:
+        """Called by the loop before each step."""
+        if self.done == self.notice_at:
+            interrupt.notice()
+        self._check()
+        self.done += 1
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
+    yield Steps(monkeypatch)
+    interrupt.withdraw()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", TRIALS)
+def test_a_trial_that_must_go_goes_on_bit_for_bit(
+    name: str, seed: int, steps: Steps, tmp_path: Path, cache: Path
+) -> None:
+    one = trial(epochs=4, **TRIALS[name])
+    steps.notice_at = -1
+    expected = finish(run(one, place(tmp_path / "straight", cache)))
+    whole, steps.done = steps.done, 0
+    draw, asked = random.Random(seed), 0
+    while asked < 4:
+        steps.notice_at = steps.done + draw.randrange(1, 1 + whole // 3)
+        try:
+            outcome = finish(run(one, place(tmp_path / "runs", cache, tmp_path / "scratch")))
+            break
+        except PreemptedError:
+            asked += 1
+            interrupt.withdraw()
+    else:
+        steps.notice_at = -1
+        outcome = finish(run(one, place(tmp_path / "runs", cache, tmp_path / "scratch")))
+    assert asked > 1
+    assert isinstance(outcome, Outcome)
+    assert record(outcome) == record(expected)
+    assert same(outcome.ensemble.vertices, expected.ensemble.vertices)
+    if name != "swe":  # whose decayed copies of a snapshot begin again
+        assert steps.done == whole
+    assert not list((tmp_path / "runs").rglob("partial.safetensors"))
+
+
+def test_one_flipped_byte_anywhere_in_a_checkpoint_is_noticed(tmp_path: Path, cache: Path) -> None:
+    one, here = trial(**TRIALS["constrained"]), place(tmp_path, cache, tmp_path / "scratch")
+    expected = finish(run(one, here))
+    path = tmp_path / "scratch" / "state.safetensors"
+    whole = path.read_bytes()
+    for position in random.Random(0).sample(range(len(whole)), 60):
+        changed = bytearray(whole)
+        changed[position] ^= 1 << position % 8
+        path.write_bytes(bytes(changed))
+        found = runs.read(path)
+        path.write_bytes(whole)
+        assert found is None or repr(found) == repr(runs.read(path)), position  # a blank of the header's padding
+    path.write_bytes(bytes(changed))
+    assert record(finish(run(one, here))) == record(expected)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"passes": [5], "rows": [], "seconds": 1.0, "checksum": 1}'])
+def test_a_damaged_journal_begins_the_trial_anew(text: str, tmp_path: Path, cache: Path) -> None:
+    one, here = trial(**TRIALS["constrained"]), place(tmp_path, cache, tmp_path / "scratch")
+    expected = finish(run(one, here))
+    (tmp_path / "scratch" / "journal.json").write_text(text)
+    assert record(finish(run(one, here))) == record(expected)

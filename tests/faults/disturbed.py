@@ -1,0 +1,177 @@
+"""Sweeps that are disturbed: started, hit, looked at; and what must be true of them afterwards."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tiny_sweep import ROOT, environment, results, sweep_arguments
+
+from sweeps.database import Database
+from sweeps.entry import times
+from sweeps.schemas import SCHEMAS
+from sweeps.store import Store
+from sweeps.tracking import default_uri
+
+PATIENT = 240.0
+"""Seconds that anything here may take on a machine that does other things too."""
+CHANGES = {
+    "construction": "distilled",
+    "model": "mlp",
+    "hidden": "16",
+    "width": None,
+    "epochs": "6",
+    "train_size": "400",
+    "batch_size": "20",
+}
+"""120 steps in six epochs of two small networks, after two teachers: eight trials."""
+
+
+def arguments(storage: Path, cache: Path, *more: str, **changes: object) -> list[str]:
+    """The command line of the sweep that is disturbed."""
+    return sweep_arguments(storage, cache, *more, **CHANGES | changes)
+
+
+def works_on(storage: Path) -> Store:
+    """Its store."""
+    return Store(storage / "quickstart")
+
+
+@contextmanager
+def launched(*command: str, cwd: Path = ROOT, **more: str) -> Iterator["subprocess.Popen[str]"]:
+    """`launch.py` with these arguments in the background, in a session of its own; gone afterwards."""
+    process = subprocess.Popen(
+        [sys.executable, "launch.py", *command],
+        cwd=cwd,
+        env=environment() | more,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def ended(process: "subprocess.Popen[str]") -> str:
+    """What a launcher printed, which has succeeded."""
+    out, err = process.communicate(timeout=PATIENT)
+    assert process.returncode == 0, out + err
+    assert "Traceback" not in err, err
+    return out
+
+
+def until(true: Callable[[], object], process: "subprocess.Popen[str] | None" = None) -> bool:
+    """Wait for something; whether it came before the process ended."""
+    deadline = time.monotonic() + PATIENT
+    while not true():
+        if process is not None and process.poll() is not None:
+            return bool(true())
+        assert time.monotonic() < deadline, "this never happens"
+        time.sleep(0.01)
+    return True
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Processes that a process started, and theirs: number and command line."""
+    parents: dict[int, int] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+    found: dict[int, str] = {}
+    level = [pid]
+    while level:
+        level = [child for child, parent in parents.items() if parent in level]
+        for child in level:
+            try:
+                found[child] = Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ")
+            except OSError:
+                continue
+    return found
+
+
+def trial_processes(launcher: int) -> list[int]:
+    """The processes in which a launcher's trials are."""
+    return [pid for pid, line in descendants(launcher).items() if line.startswith("ray::") and "rainable" in line]
+
+
+def hit(pid: int, number: signal.Signals) -> bool:
+    """Send a signal; whether the process was still there."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def moments(count: int, longest: float, seed: int) -> list[float]:
+    """Random waits in seconds."""
+    draw = random.Random(seed)
+    return [draw.uniform(0, longest) for _ in range(count)]
+
+
+def same_results(undisturbed: Store, store: Store) -> None:
+    """Every table, every network and every single run is the same, bit for bit; times, host and commit may differ."""
+    expected, found = results(undisturbed.folder), results(store.folder)
+    assert found.keys() == expected.keys()
+    for name, table in expected.items():
+        assert table.num_rows > 0
+        assert table.equals(found[name], check_metadata=True), name
+    for name, folder in (("*.safetensors", "weights"), ("*/member-*/step-*.safetensors", "../runs")):
+        files = contents(undisturbed.folder / folder, name)
+        assert files
+        assert contents(store.folder / folder, name) == files
+
+
+def contents(folder: Path, pattern: str) -> dict[str, bytes]:
+    """Files by their path within a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.glob(pattern))}
+
+
+def one_run_each(store: Store, uri: str | None = None) -> None:
+    """MLflow has exactly one run a trial, a whole one, and it is of the run of the trial that the tables have."""
+    database = Database(uri or default_uri(store.folder.parent))
+    known = database.keys(database.experiments()[store.name])
+    assert {key: [(run.ended, run.start) for run in runs] for key, runs in known.items()} == {
+        row["key"]: [(True, times(row)[0])] for row in store.rows()
+    }
+
+
+def nothing_left_over(store: Store) -> None:
+    """No file but those that a sweep is made of."""
+    storage, name = store.folder.parent, store.name
+    keys = "|".join(store.keys())
+    assert keys
+    kept = [f"{name}/{file}" for file in ("sweep.json", "tracked.json", "optuna.journal", ".lock")]
+    wanted = {*(f"tables/{table}" for table in SCHEMAS), "weights", "compact", "mlartifacts"}
+    for path in storage.rglob("*"):
+        where = str(path.relative_to(storage))
+        if path.is_dir() or where in kept or where.startswith("mlflow.db"):
+            continue
+        if where.startswith("runs/"):
+            assert path.name.startswith("step-"), where
+            continue
+        inside = where.removeprefix(f"{name}/")
+        assert any(inside.startswith(f"{folder}/") for folder in wanted), where
+        assert not path.name.startswith("."), where
+    assert not (store.folder / "scratch").exists() or not list((store.folder / "scratch").iterdir())
+    assert not (store.folder / "tune").exists()
+
+
+def as_undisturbed(undisturbed: Store, store: Store, uri: str | None = None) -> None:
+    """All that a disturbed sweep promises."""
+    same_results(undisturbed, store)
+    one_run_each(store, uri)
+    nothing_left_over(store)

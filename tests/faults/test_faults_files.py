@@ -1,0 +1,155 @@
+"""Files that are torn or changed, and storage that is full."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from disturbed import arguments, as_undisturbed, launched, until, works_on
+from tiny_sweep import launch, says, works
+
+from sweeps.checking import LIVING, mend, tidy
+from sweeps.store import Store
+
+pytestmark = pytest.mark.slow
+
+
+def flip(path: Path, share: float = 0.5) -> None:
+    """Change the bits of one byte."""
+    content = bytearray(path.read_bytes())
+    content[int(share * len(content))] ^= 0xFF
+    path.write_bytes(bytes(content))
+
+
+def cut(path: Path, share: float = 0.5) -> None:
+    """Truncate a file."""
+    os.truncate(path, int(share * path.stat().st_size))
+
+
+@pytest.fixture
+def store(undisturbed: Store, tmp_path: Path) -> Store:
+    """A whole sweep, to be damaged: with the tracking store, and the runs that it shares."""
+    shutil.copytree(undisturbed.folder.parent, tmp_path / "storage")
+    shutil.rmtree(tmp_path / "storage" / "quickstart" / "compact", ignore_errors=True)
+    return works_on(tmp_path / "storage")
+
+
+def test_damaged_results_are_made_again(undisturbed: Store, store: Store, image_cache: Path) -> None:
+    searched = [row["key"] for row in store.rows() if row["role"] == "search"]
+    other = [row["key"] for row in store.rows() if row["role"] != "search"]
+    cut(store.path("trials", searched[0]))
+    flip(store.path("history", searched[1]))
+    flip(store.folder / "weights" / f"{other[0]}.safetensors", 0.9)
+    store.path("paths", other[1]).unlink()
+    store.path("members", other[2]).write_bytes(b"")
+    for number, path in enumerate(sorted((store.folder.parent / "runs").glob("*/member-*/step-*.safetensors"))):
+        (cut, flip)[number % 2](path)
+    journal = store.folder / "optuna.journal"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines)[:-7])  # as a full disk or a power cut leaves it
+    (store.folder / "optuna.journal.lock").symlink_to("optuna.journal")
+    cut(store.folder / "tracked.json")
+    damaged = arguments(store.folder.parent, image_cache)
+    said = works(launch(*damaged))
+    assert "5 trials have damaged files and are run again" in said
+    assert "sweep quickstart: 5 trials run now, 8 in" in said
+    as_undisturbed(undisturbed, store)
+
+
+def test_a_damaged_optuna_journal_is_set_aside(undisturbed: Store, store: Store, image_cache: Path) -> None:
+    """The sampler draws by number: what was lost is drawn again, and its rows are found."""
+    journal = store.folder / "optuna.journal"
+    content = journal.read_bytes()
+    middle = content.index(b"\n", len(content) // 2)
+    journal.write_bytes(content[:middle] + b"\x00\xff{" + content[middle:])
+    key = next(row["key"] for row in store.rows() if row["role"] == "search")
+    store.path("trials", key).unlink()
+    assert "sweep quickstart: 1 trials run now, 8 in" in works(launch(*arguments(store.folder.parent, image_cache)))
+    aside = store.folder / "optuna.journal.damaged"
+    assert b"\xff" in aside.read_bytes()
+    aside.unlink()
+    as_undisturbed(undisturbed, store)
+
+
+def test_damaged_checkpoints_and_a_damaged_image_cache(undisturbed: Store, image_cache: Path, tmp_path: Path) -> None:
+    store, cache = works_on(tmp_path / "storage"), tmp_path / "cache"
+    shutil.copytree(image_cache, cache)
+    command = arguments(tmp_path / "storage", cache)
+    draw, damaged = random.Random(3), 0
+    for _ in range(2):
+        with launched(*command) as process:
+            until(lambda: list((store.folder / "scratch").glob("*/state.safetensors")), process)
+        time.sleep(2)  # workers notice that their launcher is gone
+        for path in (store.folder / "scratch").glob("*/*"):
+            draw.choice((cut, flip))(path, draw.random())
+            damaged += 1
+    assert damaged
+    flip(next(cache.glob("digits-*/train_images.npy")))
+    works(launch(*command))
+    as_undisturbed(undisturbed, store)
+
+
+def test_a_damaged_definition_is_said(store: Store, image_cache: Path) -> None:
+    cut(store.folder / "sweep.json")
+    says(launch(*arguments(store.folder.parent, image_cache)), "sweep.json: expected JSON, found a damaged file")
+
+
+def test_a_file_is_looked_at_once(store: Store) -> None:
+    assert mend(store) == []
+    notes = json.loads((store.folder / "compact" / "checked.json").read_text())
+    assert len(notes) == len([*store.folder.glob("tables/*/*"), *store.folder.glob("weights/*")])
+    key = store.keys()[0]
+    flip(store.folder / "weights" / f"{key}.safetensors", 0.9)
+    assert mend(store) == [key]
+    assert mend(store) == []
+    assert store.row(key) is None
+
+
+def test_what_killed_processes_left_is_removed(store: Store) -> None:
+    runs = store.folder.parent / "runs"
+    old, new = (next(runs.glob("*/member-0")) / f".step-1.safetensors.{name}" for name in ("old", "new"))
+    half, other = store.folder / "weights" / ".x.safetensors.abc", store.folder / "tables" / "trials" / ".x.parquet.y"
+    scratch = store.folder / "scratch" / store.keys()[0] / "state.safetensors"
+    for path in (old, new, half, other, scratch):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+    os.utime(old, (0, time.time() - LIVING - 1))
+    tidy(store, runs)
+    assert [path.exists() for path in (old, new, half, other, scratch)] == [False, True, False, False, False]
+    assert (store.folder / ".lock").exists()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a file system takes root")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], check=False)
+    if done.returncode:
+        pytest.skip("this machine does not let root mount a file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("left", [20_000, 150_000])
+def test_full_storage(left: int, undisturbed: Store, image_cache: Path, tmp_path: Path, small: Path) -> None:
+    """Stages, checkpoints, tables, Optuna's and Tune's files: whatever meets the end of the disk says so in a line."""
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    command = arguments(small, image_cache, "--tracking-uri", uri)
+    ballast = small / "ballast"
+    room = shutil.disk_usage(small).free
+    ballast.write_bytes(b"\0" * (room - left))
+    done = launch(*command)
+    assert done.returncode in (1, 2), done.stdout + done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    assert "No space left on device" in done.stdout + done.stderr
+    ballast.unlink()
+    works(launch(*command))
+    as_undisturbed(undisturbed, works_on(small), uri)

@@ -1,0 +1,143 @@
+"""Processes that are killed, asked to go, or started twice."""
+
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from disturbed import (
+    arguments,
+    as_undisturbed,
+    descendants,
+    ended,
+    hit,
+    launched,
+    moments,
+    nothing_left_over,
+    one_run_each,
+    trial_processes,
+    until,
+    works_on,
+)
+from tiny_sweep import launch, study, works
+
+from basin.place import Machine, Place
+from basin.trial import Outcome, identify, run
+from sweeps.schemas import is_score
+from sweeps.store import Store
+
+pytestmark = pytest.mark.slow
+
+
+def changing(store: Store) -> int:
+    """Files of a sweep's results, which grow in number while it runs."""
+    return sum(1 for folder in ("tables", "scratch") for _ in (store.folder / folder).rglob("*"))
+
+
+def test_trial_processes_are_killed(undisturbed: Store, image_cache: Path, tmp_path: Path) -> None:
+    store, killed = works_on(tmp_path), 0
+    with launched(*arguments(tmp_path, image_cache)) as process:
+        for wait in moments(6, 0.4, seed=0):
+            if not until(lambda: trial_processes(process.pid), process):
+                break
+            time.sleep(wait)
+            killed += any(hit(pid, signal.SIGKILL) for pid in trial_processes(process.pid)[:1])
+        ended(process)
+    assert killed >= 3
+    as_undisturbed(undisturbed, store)
+
+
+def test_the_launcher_is_killed(undisturbed: Store, image_cache: Path, tmp_path: Path) -> None:
+    store, killed = works_on(tmp_path), 0
+    for wait in moments(5, 1.5, seed=1):
+        with launched(*arguments(tmp_path, image_cache)) as process:
+            before = changing(store)
+            until(lambda: changing(store) != before, process)  # noqa: B023
+            time.sleep(wait)
+            killed += process.poll() is None
+    assert killed >= 3
+    works(launch(*arguments(tmp_path, image_cache)))
+    as_undisturbed(undisturbed, store)
+
+
+def test_with_tpe_there_are_as_many_trials_as_asked_for_and_each_can_be_run_again(
+    image_cache: Path, tmp_path: Path
+) -> None:
+    command = arguments(tmp_path, image_cache, "--sampler", "tpe")
+    store = works_on(tmp_path)
+    with launched(*command) as process:
+        until(lambda: len(store.keys()) > 3, process)
+        assert process.poll() is None, process.communicate()
+    works(launch(*command))
+    rows = store.rows()
+    assert sorted(row["role"] for row in rows) == ["reference"] * 3 + ["replicate"] * 2 + ["search"] * 3
+    assert len({(row["t"], row["beta"], row["temperature"], row["weight"]) for row in rows}) == 4
+    one_run_each(store)
+    nothing_left_over(store)
+    place = Place(machine=Machine(), cache=image_cache, runs=tmp_path / "again")
+    from disturbed import CHANGES
+
+    chosen = study(**CHANGES)
+    chosen = replace(chosen, base=identify(chosen.base, place))
+    row = next(row for row in rows if row["role"] == "search")
+    names = ("construction", "seed", *(field.name for field in chosen.space.fields("distilled")))
+    again = chosen.trial({name: row[name] for name in names})
+    assert again.key == row["key"]
+    *_, outcome = run(again, place)
+    assert isinstance(outcome, Outcome)
+    assert outcome.measured.scores == {
+        name: value for name, value in row.items() if is_score(name) and value is not None
+    }
+
+
+def test_trial_processes_are_asked_to_go(undisturbed: Store, image_cache: Path, tmp_path: Path) -> None:
+    store, asked = works_on(tmp_path), 0
+    with launched(*arguments(tmp_path, image_cache)) as process:
+        for wait in moments(4, 0.4, seed=2):
+            if not until(lambda: trial_processes(process.pid), process):
+                break
+            time.sleep(wait)
+            asked += any(hit(pid, signal.SIGTERM) for pid in trial_processes(process.pid)[:1])
+        ended(process)
+    assert asked >= 2
+    as_undisturbed(undisturbed, store)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_launcher_is_asked_to_stop(
+    number: signal.Signals, undisturbed: Store, image_cache: Path, tmp_path: Path
+) -> None:
+    store = works_on(tmp_path)
+    with launched(*arguments(tmp_path, image_cache)) as process:
+        until(lambda: store.keys(), process)
+        family = descendants(process.pid)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 128 + number, out + err
+        assert err == "stopped: run the same command again to go on\n"
+        until(lambda: not set(family) & set(descendants(1)) or not any(map(alive, family)))
+    assert "trials run now" in works(launch(*arguments(tmp_path, image_cache)))
+    as_undisturbed(undisturbed, store)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_two_launchers_with_one_name(undisturbed: Store, image_cache: Path, tmp_path: Path) -> None:
+    with (
+        launched(*arguments(tmp_path, image_cache)) as first,
+        launched(*arguments(tmp_path, image_cache)) as second,
+    ):
+        until(lambda: first.poll() is not None or second.poll() is not None)
+        refused, works_still = (first, second) if first.poll() is not None else (second, first)
+        out, err = refused.communicate()
+        assert (refused.returncode, out) == (2, "")
+        assert err == "error: sweep 'quickstart' is being run by another launcher; wait, or give --name\n"
+        ended(works_still)
+    as_undisturbed(undisturbed, works_on(tmp_path))

@@ -1,0 +1,194 @@
+"""A tracking server that is away: for a minute, at the start, half way, for ever; and what `sync` mends afterwards."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from disturbed import arguments, as_undisturbed, launched, one_run_each, until, works_on
+from servers import Postgres, Server, free_port, postgres_or_skip
+from tiny_sweep import launch, mlflow_runs, says, works
+
+from basin.errors import UsageError
+from sweeps.database import OutageError
+from sweeps.lock import locked
+from sweeps.repair import repair
+from sweeps.shipping import Shipper
+from sweeps.store import Store
+from sweeps.tracking import Tracker, connect, default_uri
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that is started and stopped by the tests."""
+    folder = tmp_path_factory.mktemp("server")
+    made = Server(f"sqlite:///{folder / 'mlflow.db'}", folder)
+    yield made
+    made.stop()
+
+
+def copied(finished: Store, folder: Path) -> Store:
+    """The tables of a sweep under another name."""
+    shutil.copytree(finished.folder / "tables", folder / "copied" / "tables")
+    return Store(folder / "copied")
+
+
+def test_a_server_that_is_down_at_start_and_comes_back(
+    undisturbed: Store, image_cache: Path, tmp_path: Path, server: Server
+) -> None:
+    server.start()  # which takes longer than until the sweep asks for it the first time
+    with launched(*arguments(tmp_path, image_cache, "--tracking-uri", server.uri)) as process:
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out + err
+    as_undisturbed(undisturbed, works_on(tmp_path), server.backend)
+
+
+def test_a_server_that_goes_down_half_way_for_a_minute(
+    undisturbed: Store, image_cache: Path, tmp_path: Path, server: Server
+) -> None:
+    """The trials do not wait: they are all done while the server is away."""
+    if server.process is None:
+        server.start()
+    server.answers()
+    name = ("--name", "half-way")
+    store = Store(tmp_path / "half-way")
+    with launched(*arguments(tmp_path, image_cache, "--tracking-uri", server.uri, *name)) as process:
+        until(lambda: len(store.keys()) > 2, process)
+        server.stop()
+        stopped = time.monotonic()
+        until(lambda: len(store.keys()) == len(undisturbed.keys()), process)
+        assert process.poll() is None, process.communicate()
+        until(lambda: time.monotonic() > stopped + 60, process)
+        server.start()
+        out, err = process.communicate(timeout=300)
+    if process.returncode:  # a server that takes longer to come back than a finished sweep waits
+        assert "MLflow does not have every trial" in out, out + err
+        server.answers()
+        out = works(launch("sync", "half-way", "--storage", str(tmp_path), "--tracking-uri", server.uri))
+        assert "was missing" in out
+    one_run_each(store, server.backend)
+    assert "differed in 0" in works(
+        launch("sync", "half-way", "--storage", str(tmp_path), "--tracking-uri", server.uri)
+    )
+
+
+def test_a_server_that_never_answers_does_not_keep_a_sweep(
+    undisturbed: Store, image_cache: Path, tmp_path: Path
+) -> None:
+    uri = f"http://127.0.0.1:{free_port()}"
+    store = copied(undisturbed, tmp_path)
+    shipper = Shipper(uri, store)
+    with pytest.raises(OutageError, match="expected an MLflow tracking store that answers"):
+        shipper.opened()
+    began = time.monotonic()
+    shipper.add(store.keys()[0])
+    left = shipper.finish(patience=2)
+    assert isinstance(left, OutageError)
+    assert 2 <= time.monotonic() - began < 6
+    line = says(launch("sync", "copied", "--storage", str(tmp_path), "--tracking-uri", uri), "answers, got")
+    assert uri in line
+    assert Shipper(default_uri(tmp_path), store).finish() is None
+    one_run_each(store)
+
+
+def test_postgresql_behind_the_server_is_restarted(undisturbed: Store, tmp_path: Path) -> None:
+    postgres_or_skip()
+    postgres = Postgres(tmp_path / "postgres")
+    postgres.create()
+    server = Server(postgres.uri, tmp_path / "server")
+    try:
+        server.start()
+        server.answers()
+        store = copied(undisturbed, tmp_path)
+        keys = store.keys()
+        rows = [store.path("trials", key) for key in keys]
+        away = [path.rename(path.with_suffix(".away")) for path in rows]
+        shipper = Shipper(server.uri, store)
+        shipper.opened()
+        for number, (key, path, row) in enumerate(zip(keys, away, rows, strict=True)):
+            path.rename(row)
+            shipper.add(key)
+            if number == 2:
+                postgres.stop()  # in the midst of what is being sent
+            if number == 5:
+                until(lambda: shipper.trouble)
+                assert isinstance(shipper.trouble, OutageError)
+                postgres.start()
+            time.sleep(0.2)
+        assert shipper.finish() is None
+        one_run_each(store, postgres.uri)
+        assert repair(store, server.uri) == []
+    finally:
+        server.stop()
+        postgres.stop()
+
+
+def test_sync_says_what_differed_and_mends_it(undisturbed: Store, tmp_path: Path) -> None:
+    store, uri = copied(undisturbed, tmp_path), default_uri(tmp_path)
+    keys, tracker = store.keys(), Tracker.open(default_uri(tmp_path), store)
+    tracker.sync(store, keys[1:])
+    client, known = tracker.client, tracker.known()
+    runs = {key: known[key][0].run_id for key in keys[1:]}
+    client.create_run(tracker.experiment, tags={"key": keys[1]})  # an answer was lost, and a run made twice
+    client.update_run(runs[keys[2]], status="RUNNING")
+    client.log_metric(runs[keys[3]], "val_accuracy", 1.0, step=1)
+    client.log_metric(runs[keys[4]], "test_nll", 1.0, step=99)
+    client.set_tag(runs[keys[5]], "role", "another")
+    client.delete_tag(runs[keys[6]], "commit")
+    stray = client.create_run(tracker.experiment, tags={"key": "0" * 16}).info.run_id
+    found = {difference.key: difference.what for difference in repair(store, uri)}
+    assert found == {
+        keys[0]: "was missing",
+        keys[1]: "had 2 runs",
+        keys[2]: "was unfinished",
+        keys[3]: "contradicted val_accuracy",
+        keys[4]: "contradicted test_nll",
+        keys[5]: "lacked role",
+        keys[6]: "lacked commit",
+        "0" * 16: "is in MLflow only; left as it is",
+    }
+    client.delete_run(stray)
+    assert repair(store, uri) == []
+    one_run_each(store)
+    for run in mlflow_runs(tmp_path, "copied", tmp_path):
+        row = store.row(run["tags"]["key"])
+        assert row is not None
+        assert run["metrics"]["test_nll"] == row["test_nll"]
+        assert run["tags"]["role"] == row["role"]
+
+
+def test_a_trial_that_was_run_again_replaces_its_run(undisturbed: Store, tmp_path: Path) -> None:
+    store, uri = copied(undisturbed, tmp_path), default_uri(tmp_path)
+    key = store.keys()[0]
+    Tracker.open(uri, store).sync(store)
+    row = store.row(key)
+    assert row is not None
+    row["seconds"] += 5.0
+    store.write(key, {"trials": [row], "members": [], "history": [], "paths": []})
+    assert Shipper(uri, store).finish() is None
+    one_run_each(store)
+
+
+def test_a_store_that_refuses_is_no_outage(undisturbed: Store, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected an MLflow tracking store that answers") as problem:
+        connect("nonsense://x")
+    assert not isinstance(problem.value, OutageError)
+    store = copied(undisturbed, tmp_path)
+    (tmp_path / "mlflow.db").mkdir()
+    left = Shipper(default_uri(tmp_path), store).finish(patience=0.1)
+    assert left is not None
+    assert not isinstance(left, OutageError)
+
+
+def test_sync_waits_for_nobody(undisturbed: Store, tmp_path: Path) -> None:
+    store = copied(undisturbed, tmp_path)
+    with (
+        locked(store),
+        pytest.raises(UsageError, match="is being run by another launcher"),
+        locked(Store(store.folder)),
+    ):
+        raise AssertionError("two at once")
+    says(launch("sync", "nope", "--storage", str(tmp_path)), "no sweep 'nope'")

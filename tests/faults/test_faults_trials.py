@@ -1,0 +1,155 @@
+"""Trials that hang, run out of memory, or diverge: in a copy of the project that has a construction with faults."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from disturbed import CHANGES, as_undisturbed, launched, nothing_left_over, one_run_each, same_results, works_on
+from tiny_sweep import ROOT, environment, sweep_arguments
+
+from sweeps.store import Store
+
+pytestmark = pytest.mark.slow
+
+FAULTY = '''"""The constraint's construction, with a fault for each file in the folder FAULTS."""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from basin.constructions import constructions
+from basin.constructions.constrained import Constrained
+from basin.ensemble import Ensemble
+from basin.task import Task
+
+
+@constructions.register("faulty")
+@dataclass(frozen=True, kw_only=True)
+class Faulty(Constrained):
+    """After its second epoch a trial takes a file away, and what the file is named happens."""
+
+    def grow(self, task: Task) -> Iterator[Ensemble]:
+        """The branches after each epoch."""
+        for index, ensemble in enumerate(super().grow(task)):
+            yield ensemble
+            if index == 1:
+                meet(ensemble)
+
+
+def meet(ensemble: Ensemble) -> None:
+    for file in sorted(Path(os.environ["FAULTS"]).iterdir()) if "FAULTS" in os.environ else []:
+        try:
+            file.unlink()
+        except FileNotFoundError:
+            continue
+        if file.name.startswith("hang"):
+            time.sleep(10_000)
+        if file.name.startswith("memory"):
+            torch.empty(1 << 60)
+        if file.name.startswith("nan"):
+            next(iter(ensemble.vertices.values())).mul_(float("nan"))
+        return
+'''
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The code in a folder of its own, with the construction."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("basin", "sweeps", "analysis"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "launch.py", folder)
+    (folder / "basin" / "constructions" / "faulty.py").write_text(FAULTY, encoding="utf-8")
+    return folder
+
+
+def faulty(storage: Path, cache: Path, *more: str) -> list[str]:
+    """The command line of a sweep over it."""
+    return sweep_arguments(storage, cache, *more, **CHANGES | {"construction": "faulty"})
+
+
+def run(project: Path, *command: str, **more: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "launch.py", *command],
+        cwd=project,
+        env=environment() | more,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def sound(project: Path, image_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The same sweep without faults."""
+    storage = tmp_path_factory.mktemp("sound")
+    done = run(project, *faulty(storage, image_cache))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return works_on(storage)
+
+
+def faults(folder: Path, *names: str) -> str:
+    """A folder of faults to come."""
+    folder.mkdir()
+    for name in names:
+        (folder / name).touch()
+    return str(folder)
+
+
+def test_trials_that_hang_are_begun_again(project: Path, sound: Store, image_cache: Path, tmp_path: Path) -> None:
+    command = faulty(tmp_path / "storage", image_cache, "--deadline", "5")
+    done = run(project, *command, FAULTS=faults(tmp_path / "faults", "hang-1", "hang-2", "hang-3"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not list((tmp_path / "faults").iterdir())
+    as_undisturbed(sound, works_on(tmp_path / "storage"))
+
+
+def test_a_trial_without_memory_fails_alone_and_one_that_diverges_is_a_result(
+    project: Path, sound: Store, image_cache: Path, tmp_path: Path
+) -> None:
+    command, store = faulty(tmp_path / "storage", image_cache), works_on(tmp_path / "storage")
+    done = run(project, *command, FAULTS=faults(tmp_path / "faults", "memory", "nan"))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    assert "a trial failed: one network's step does not fit into memory" in done.stdout
+    assert "run the same command again to try the failed trials once more" in done.stdout
+    assert not list((tmp_path / "faults").iterdir())
+    (diverged,) = [row["key"] for row in store.rows() if row["status"] == "diverged"]
+    one_run_each(store)
+    expected = {row["key"]: row["val_accuracy"] for row in sound.rows()}
+    found = {row["key"]: row["val_accuracy"] for row in store.rows() if row["key"] != diverged}
+    assert found.items() <= expected.items()
+    # A loss that is not finite would be so again; here it is not, and its row is taken away.
+    store.path("trials", diverged).unlink()
+    done = run(project, *command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    one_run_each(store)
+    if found.keys() | {diverged} <= expected.keys():  # the replicates are of what had the best score then
+        nothing_left_over(store)
+        common = set(expected) & set(store.keys())
+        assert len(common) >= len(expected) - 2
+
+
+def test_a_trial_that_gets_nowhere_is_given_up(project: Path, image_cache: Path, tmp_path: Path) -> None:
+    """Begun five times at the same place, it fails; the others are done, and the next launch tries again."""
+    command = faulty(tmp_path / "storage", image_cache, "--deadline", "2", "--trials", "1")
+    names = [f"hang-{number}" for number in range(5)]
+    done = run(project, *command, FAULTS=faults(tmp_path / "faults", *names))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "was tried 5 times and did not get on: its process died or hung" in done.stdout
+    store = works_on(tmp_path / "storage")
+    assert {row["role"] for row in store.rows()} == {"reference"}
+    with launched(*command, cwd=project) as process:
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out + err
+    one_run_each(store)
+    nothing_left_over(store)
+    assert len(store.keys()) == 6
+    assert same_results  # every row is that of `sound`, whose search had more configurations
