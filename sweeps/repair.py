@@ -120,4 +120,4 @@ def _files(tracker: Tracker, run: Known) -> dict[str, int]:
     """The run's tables and their sizes in bytes."""
     folders = [file.path for file in tracker.client.list_artifacts(run.run_id, "tables") if file.is_dir]
     files = [file for folder in folders for file in tracker.client.list_artifacts(run.run_id, folder)]
-    return {file.path: file.file_size for file in files}
+    return {file.path: file.file_size or 0 for file in files}

@@ -5,6 +5,7 @@ trial as complete. The study lives in a journal file; what Tune keeps is disposa
 """
 
 import math
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -103,12 +104,8 @@ class LedgerSearch(Searcher):
             self._tell(number, {} if error or result is None else result)
 
     def _tell(self, number: int, result: dict[str, Any]) -> None:
-        values = [result.get(name) for name in self._study.objectives]
-        finite = [float(value) for value in values if value is not None and math.isfinite(value)]
-        if result.get("status") == "done" and len(finite) == len(values):
-            self._optuna.tell(number, finite)
-        else:
-            self._optuna.tell(number, state=TrialState.FAIL)
+        values = _finite(self._study, result)
+        self._optuna.tell(number, values, state=None if values else TrialState.FAIL)
 
     def _reconcile(self) -> list[int]:
         """Bring the study in line with the store after a launcher was killed; return the numbers still to be run."""
@@ -148,12 +145,11 @@ class LedgerSearch(Searcher):
             changes = {**self._study.space.draw(fixed), "seed": self._seed}  # type: ignore[arg-type]
             if self._study.trial(changes).key != row["key"]:
                 continue
-            values = [row.get(name) for name in self._study.objectives]
-            told = row["status"] == "done" and all(value is not None and math.isfinite(value) for value in values)
+            values = _finite(self._study, row)
             self._optuna.add_trial(
                 optuna.trial.create_trial(
-                    state=TrialState.COMPLETE if told else TrialState.FAIL,
-                    values=values if told else None,
+                    state=TrialState.COMPLETE if values else TrialState.FAIL,
+                    values=values,
                     params=fixed.params,
                     distributions=fixed.distributions,
                     user_attrs={"changes": changes, "key": row["key"]},
@@ -177,6 +173,13 @@ class LedgerSearch(Searcher):
         """Made anew from the journal and the store: through Ray's client, Tune runs on the cluster's head."""
         again = partial(LedgerSearch, trials=self._trials, seed=self._seed)
         return again, (self._study, self._store, self._given)
+
+
+def _finite(study: Study, result: Mapping[str, Any]) -> list[float] | None:
+    """The objectives of a finished trial; None if it has not all of them."""
+    values = [result.get(name) for name in study.objectives]
+    finite = [float(value) for value in values if value is not None and math.isfinite(value)]
+    return finite if result.get("status") == "done" and len(finite) == len(values) else None
 
 
 def open_study(journal: Path, study: Study, seed: int) -> optuna.Study:
