@@ -114,9 +114,8 @@ class Pool:
         )
         results = tuner.fit()
         failed = [str(error).strip().splitlines()[-1] for error in results.errors]
-        failed += [
-            str(result.metrics["error"]) for result in results if (result.metrics or {}).get("status") == "failed"
-        ]
+        ends = [results[index].metrics or {} for index in range(len(results))]
+        failed += [str(end["error"]) for end in ends if end.get("status") == "failed"]
         self.errors += failed
         if not failed:
             shutil.rmtree(folder, ignore_errors=True)
