@@ -148,7 +148,8 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (OSError, SafetensorError, ValueError):
         return None
-    return (tensors, notes) if notes.pop("checksum", None) == checksum(tensors, notes) else None
+    written = notes.pop("checksum", None)  # older files have none
+    return (tensors, notes) if written in (None, checksum(tensors, notes)) else None
 
 
 def checksum(tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> str:

@@ -104,7 +104,7 @@ def faults(folder: Path, *names: str) -> str:
 
 
 def test_trials_that_hang_are_begun_again(project: Path, sound: Store, image_cache: Path, tmp_path: Path) -> None:
-    command = faulty(tmp_path / "storage", image_cache, "--deadline", "5")
+    command = faulty(tmp_path / "storage", image_cache, "--deadline", "8")
     done = run(project, *command, FAULTS=faults(tmp_path / "faults", "hang-1", "hang-2", "hang-3"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert not list((tmp_path / "faults").iterdir())
@@ -139,7 +139,7 @@ def test_a_trial_without_memory_fails_alone_and_one_that_diverges_is_a_result(
 
 def test_a_trial_that_gets_nowhere_is_given_up(project: Path, image_cache: Path, tmp_path: Path) -> None:
     """Begun five times at the same place, it fails; the others are done, and the next launch tries again."""
-    command = faulty(tmp_path / "storage", image_cache, "--deadline", "2", "--trials", "1")
+    command = faulty(tmp_path / "storage", image_cache, "--deadline", "4", "--trials", "1")
     names = [f"hang-{number}" for number in range(5)]
     done = run(project, *command, FAULTS=faults(tmp_path / "faults", *names))
     assert done.returncode == 1, done.stdout + done.stderr
