@@ -83,8 +83,11 @@ def sealed(contents: dict[str, Any]) -> str:
 
 def _written(path: Path | None) -> dict[str, Any] | None:
     """What a journal's file holds; None if it is absent, torn or changed."""
-    try:
-        text = path.read_text() if path else ""
-        return dict(json.loads(text)) if text == sealed(json.loads(text)) else None
-    except (OSError, ValueError, AttributeError):
+    if path is None:
         return None
+    try:
+        text = path.read_text()
+        contents = json.loads(text)
+    except (OSError, ValueError):
+        return None
+    return contents if isinstance(contents, dict) and text == sealed(contents) else None

@@ -157,5 +157,5 @@ def checksum(tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> str:
     crc = zlib.crc32(repr(sorted(notes.items())).encode())
     for name, tensor in sorted(tensors.items()):
         crc = zlib.crc32(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode(), crc)
-        crc = zlib.crc32(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()), crc)
+        crc = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, crc)
     return f"{crc:08x}"
