@@ -6,18 +6,20 @@ Files are written whole or not at all, but a machine that loses its power, a ful
 file is looked at once, and again when its size or its date has changed.
 """
 
+import errno
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet
 
+from basin.errors import UsageError
 from basin.files import write_atomically
 from basin.runs import read
 from sweeps.schemas import ALWAYS, SCHEMAS
@@ -25,6 +27,8 @@ from sweeps.store import Store
 
 LIVING = 3600.0
 """Seconds after which a file that is being written, in a folder that other sweeps share, is nobody's."""
+
+FULL = os.strerror(errno.ENOSPC)
 
 Stamps = dict[str, list[int]]
 """File in the sweep's folder → bytes, and time of change in nanoseconds."""
@@ -68,6 +72,23 @@ def mend(store: Store) -> list[str]:
         with suppress(OSError):  # then they are looked at again
             write_atomically(notes, json.dumps(kept))
     return sorted(bad & set(finished))
+
+
+@contextmanager
+def room(folder: Path) -> Iterator[None]:
+    """Raise UsageError where storage is full, whoever met its end: Tune and Optuna write there too."""
+    try:
+        yield
+    except Exception as error:
+        if any(FULL in str(cause) for cause in _causes(error)):
+            raise UsageError(f"{folder}: {FULL}; make room there and run the same command again") from error
+        raise
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _stamps(folder: Path) -> Iterator[tuple[str, list[int]]]:

@@ -11,7 +11,7 @@ from basin.errors import UsageError
 from basin.files import write_atomically
 from basin.place import Place
 from basin.trial import identify, open_data
-from sweeps.checking import mend, tidy
+from sweeps.checking import mend, room, tidy
 from sweeps.database import OutageError
 from sweeps.definition import hold
 from sweeps.lock import locked
@@ -43,7 +43,7 @@ def sweep(study: Study, options: Options, listener: Listener) -> Report:
     place = _place(options)
     study = replace(study, base=identify(study.base, place))
     uri = options.tracking_uri or default_uri(options.storage)
-    with stoppable(), _claimed(store, study, options.seed):
+    with stoppable(), room(store.folder), _claimed(store, study, options.seed):
         tidy(store, place.runs)
         if damaged := mend(store):
             listener.note(f"{len(damaged)} trials have damaged files and are run again: {', '.join(damaged)}")
