@@ -170,14 +170,6 @@ def test_a_tracking_store_that_cannot_be(uri: str, refused: Refused, tmp_path: P
     assert not (tmp_path / "storage").exists()
 
 
-def test_a_tracking_server_that_does_not_answer(tmp_path: Path, image_cache: Path) -> None:
-    """The whole command: what libraries log must not come before the line."""
-    storage, uri = tmp_path / "storage", "http://127.0.0.1:9"
-    words = f"--tracking-uri {uri}: expected an MLflow tracking store that answers, got "
-    says(launch_command(*sweep_arguments(storage, image_cache), "--tracking-uri", uri), words)
-    assert not storage.exists()
-
-
 def test_more_than_the_cluster_has(tmp_path: Path, image_cache: Path) -> None:
     done = launch_command(*sweep_arguments(tmp_path / "storage", image_cache), "--cpus-per-trial", "1000")
     says(done, "a trial asks for 1000 CPUs and 0 GPUs, the cluster has", "ask for less")
