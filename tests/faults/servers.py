@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from dataclasses import dataclass, field
@@ -73,9 +74,9 @@ class Server:
 
 @dataclass
 class Postgres:
-    """A PostgreSQL cluster of our own on a free port of this machine."""
+    """A PostgreSQL cluster of our own on a free port of this machine, in a folder that its user may enter."""
 
-    folder: Path
+    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="postgres-")))
     port: int = field(default_factory=free_port)
 
     @property
@@ -85,14 +86,16 @@ class Postgres:
 
     def create(self) -> None:
         """Make and start it."""
-        self.folder.mkdir(parents=True)
         if os.geteuid() == 0:
-            for folder in (self.folder, *self.folder.parents):
-                if folder.stat().st_mode & 0o001 == 0 and folder.stat().st_uid == 0:
-                    folder.chmod(folder.stat().st_mode | 0o011)
             shutil.chown(self.folder, "postgres", "postgres")
         self._run("initdb", "--username=mlflow", "--auth=trust", "--no-sync", str(self.folder / "data"))
         self.start()
+
+    def remove(self) -> None:
+        """Stop it, and leave nothing."""
+        if (self.folder / "data" / "postmaster.pid").exists():
+            self.stop()
+        shutil.rmtree(self.folder)
 
     def start(self) -> None:
         """Start it and wait until it answers."""

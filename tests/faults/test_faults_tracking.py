@@ -96,10 +96,10 @@ def test_a_server_that_never_answers_does_not_keep_a_sweep(
 
 def test_postgresql_behind_the_server_is_restarted(undisturbed: Store, tmp_path: Path) -> None:
     postgres_or_skip()
-    postgres = Postgres(tmp_path / "postgres")
-    postgres.create()
+    postgres = Postgres()
     server = Server(postgres.uri, tmp_path / "server")
     try:
+        postgres.create()
         server.start()
         server.answers()
         store = copied(undisturbed, tmp_path)
@@ -123,7 +123,7 @@ def test_postgresql_behind_the_server_is_restarted(undisturbed: Store, tmp_path:
         assert repair(store, server.uri) == []
     finally:
         server.stop()
-        postgres.stop()
+        postgres.remove()
 
 
 def test_sync_says_what_differed_and_mends_it(undisturbed: Store, tmp_path: Path) -> None:
