@@ -81,7 +81,7 @@ class Shipper:
             self._send(tracker, tracker.behind(self._store))
             self.trouble = None
             self._tried.set()
-            while key := self._finished.get():
+            while key := self._next():
                 self._send(tracker, {key: []})
             self.trouble = None
             self._send(tracker, tracker.behind(self._store))
@@ -90,6 +90,10 @@ class Shipper:
             self._tried.set()
             if isinstance(self.trouble, OutageError):
                 raise self.trouble from None
+
+    def _next(self) -> str | None:
+        """The next trial to finish; None when the sweep is done, which may have been heard before an outage."""
+        return None if self._closing.is_set() and self._finished.empty() else self._finished.get()
 
     def _send(self, tracker: Tracker, keys: Mapping[str, list[Known]]) -> None:
         """Send trials; one that MLflow refuses does not keep it from having the others."""
