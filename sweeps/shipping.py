@@ -78,11 +78,13 @@ class Shipper:
         """Send what there is, then each trial as it finishes, until the sweep is done; raises OutageError."""
         try:
             tracker = Tracker.open(self._uri, self._store)
+            there = set(self._store.keys())
             self._send(tracker, tracker.behind(self._store))
             self.trouble = None
             self._tried.set()
             while key := self._next():
-                self._send(tracker, {key: []})
+                if key not in there:
+                    self._send(tracker, {key: []})
             self.trouble = None
             self._send(tracker, tracker.behind(self._store))
         except Exception as error:
