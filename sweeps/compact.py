@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet
 
+from sweeps.sealing import intact
+
 STAMP = ("_file", "_size", "_mtime_ns")
 """Columns of the compact file that say which file a row is from, and how that file looked."""
 WORTH = 32
@@ -81,7 +83,10 @@ def _read(folder: Path, file: tuple[str, tuple[int, int]]) -> pa.Table | None:
     name, stamp = file
     try:
         # Not `read_table`: for a single row its threads and its dataset cost three times the reading.
-        table = pyarrow.parquet.ParquetFile(folder / name, page_checksum_verification=True).read(use_threads=False)
+        content = (folder / name).read_bytes()
+        if not intact(content):
+            return None
+        table = pyarrow.parquet.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
     except (OSError, pa.ArrowException):
         return None
     for column, value in zip(STAMP, (name, *stamp), strict=True):

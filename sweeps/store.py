@@ -20,6 +20,7 @@ from basin.runs import checksum
 from basin.trial import Outcome, Trial
 from sweeps import compact
 from sweeps.schemas import ALWAYS, SCHEMAS
+from sweeps.sealing import intact, seal
 
 Row = dict[str, Any]
 
@@ -46,10 +47,11 @@ class Store:
     def row(self, key: str) -> Row | None:
         """A trial's row; None if it has not finished, or its file is torn and so must be made again."""
         try:
-            rows = pyarrow.parquet.read_table(self.path("trials", key), page_checksum_verification=True).to_pylist()
-        except (FileNotFoundError, pa.ArrowInvalid, OSError):
+            content = self.path("trials", key).read_bytes()
+            rows = pyarrow.parquet.read_table(pa.BufferReader(content)).to_pylist() if intact(content) else []
+        except (pa.ArrowException, OSError):
             return None
-        return dict(rows[0])
+        return dict(rows[0]) if rows else None
 
     def rows(self, columns: Sequence[str] | None = None) -> list[Row]:
         """Every finished trial's row, or these columns of it, by key; torn ones are passed over."""
@@ -71,8 +73,8 @@ class Store:
             buffer = io.BytesIO()
             # A codec costs more for each of two hundred columns than it saves of one row.
             codec = "zstd" if table.num_rows > 1 else "none"
-            pyarrow.parquet.write_table(table, buffer, compression=codec, write_page_checksum=True)
-            _write(self.path(name, key), buffer.getvalue())
+            pyarrow.parquet.write_table(table, buffer, compression=codec)
+            _write(self.path(name, key), seal(buffer.getvalue()))
 
     def write_weights(self, key: str, outcome: Outcome) -> None:
         """The vertices of the ensemble, each tensor with a leading member axis."""

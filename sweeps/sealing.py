@@ -1,0 +1,29 @@
+"""A checksum of a whole Parquet file, in the file: Parquet's own checksums are of pages, not of the footer.
+
+Parquet's footer says where each page begins, so bytes between the last page and the footer are nobody's: readers that
+do not know of the checksum pass over it.
+"""
+
+import zlib
+
+MARK = b"crc1"
+
+
+def seal(content: bytes) -> bytes:
+    """The file with its checksum."""
+    footer = _footer(content)
+    return content[:footer] + MARK + zlib.crc32(content).to_bytes(4, "little") + content[footer:]
+
+
+def intact(content: bytes) -> bool:
+    """Whether a file is as it was written; older files have no checksum, and are taken as they are."""
+    footer = _footer(content)
+    if content[footer - 8 : footer - 4] != MARK:
+        return content[:4] == content[-4:] == b"PAR1"
+    written = int.from_bytes(content[footer - 4 : footer], "little")
+    return zlib.crc32(content[: footer - 8] + content[footer:]) == written
+
+
+def _footer(content: bytes) -> int:
+    """Where it begins; 8 at least, whatever the file says."""
+    return max(8, len(content) - 8 - int.from_bytes(content[-8:-4], "little"))
