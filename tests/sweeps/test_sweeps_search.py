@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -302,3 +303,55 @@ def test_a_trial_cut_off_goes_on_from_its_checkpoint(
     assert row["passes"] == whole.meter.passes
     assert worker.store.table("history", trial.key)["step"].to_pylist() == [p.index for p in whole.history]
     assert not scratch.exists()
+
+
+def run_out(searcher: LedgerSearch, store: Store, chosen: Study) -> list[dict[str, Any]]:
+    """All that a searcher hands out, each with a row and told."""
+    configs = []
+    while (config := searcher.suggest(f"id{len(configs)}")) != Searcher.FINISHED:
+        assert config is not None
+        scores = {"val_accuracy": 80.0 + len(configs), "val_q_bar_reset": -1.0}
+        changes = config["changes"]
+        put(store, row_of(chosen, changes, **scores, seconds=1.0, finished_at=datetime.now(UTC)))
+        searcher.on_trial_complete(f"id{len(configs)}", done(**scores))
+        configs.append(config)
+    return configs
+
+
+@pytest.mark.parametrize("cut", [1, 5, 40])
+def test_a_journal_whose_last_line_is_torn_goes_on(search: Search, store: Store, cut: int) -> None:
+    search().suggest("a")
+    journal = store.folder / "optuna.journal"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[:-cut])
+    (store.folder / "optuna.journal.lock").symlink_to("optuna.journal")  # its launcher was killed
+    assert drain(search()) == drain_elsewhere(3)
+    assert drain(search()) == []
+    assert not (store.folder / "optuna.journal.damaged").exists()
+
+
+def test_a_damaged_journal_is_drawn_again_by_number(search: Search, store: Store) -> None:
+    run_out(search(trials=3), store, study())
+    journal = store.folder / "optuna.journal"
+    journal.write_bytes(journal.read_bytes().replace(b'"op_code"', b'"op_\xffode"', 3))
+    assert drain(search(trials=5)) == drain_elsewhere(5)  # the rows of the first three are found by their workers
+    assert b"\xff" in (store.folder / "optuna.journal.damaged").read_bytes()
+
+
+def test_a_damaged_journal_of_a_sampler_that_learns_is_made_from_the_rows(search: Search, store: Store) -> None:
+    chosen = study().sized(4, "tpe")
+    configs = run_out(search(trials=4, chosen=chosen), store, chosen)
+    (store.folder / "optuna.journal").write_bytes(b"garbage\nand more\n")
+    again = search(trials=5, chosen=chosen)
+    assert again.left == 1
+    kept = open_study(store.folder / "optuna.journal", chosen, 0).get_trials()
+    assert [trial.user_attrs["changes"] for trial in kept] == [config["changes"] for config in configs]
+    assert [trial.values for trial in kept] == [[80.0 + number, -1.0] for number in range(4)]
+    (fresh,) = drain(again)
+    assert fresh not in configs
+
+
+def test_a_row_that_is_lost_is_run_again(search: Search, store: Store) -> None:
+    configs = run_out(search(trials=3), store, study())
+    store.path("trials", study().trial(configs[1]["changes"]).key).unlink()
+    assert drain(search(trials=3)) == [configs[1]]
