@@ -51,7 +51,7 @@ def done(**scores: float) -> dict[str, Any]:
 
 
 def drain(searcher: LedgerSearch) -> list[dict[str, Any]]:
-    """All that a searcher hands out, each told as done."""
+    """All that a searcher hands out, each written and told as done."""
     configs = []
     for number in range(1000):
         config = searcher.suggest(f"id{number}")
@@ -59,6 +59,7 @@ def drain(searcher: LedgerSearch) -> list[dict[str, Any]]:
             return configs
         assert config is not None
         configs.append(config)
+        put(searcher._store, row_of(searcher._study, config["changes"], finished_at=datetime.now(UTC)))
         searcher.on_trial_complete(f"id{number}", done())
     raise AssertionError("the searcher never finishes")
 
@@ -149,10 +150,11 @@ def test_an_error_fails_even_after_good_reports(search: Search, store: Store) ->
     assert [trial.state for trial in told(store)] == [TrialState.FAIL]
 
 
-def test_a_trial_that_failed_is_run_again_by_the_next_launch(search: Search) -> None:
+def test_a_trial_that_failed_is_run_again_by_the_next_launch(search: Search, store: Store) -> None:
     searcher = search(trials=2)
-    failed = searcher.suggest("a")
-    searcher.suggest("b")
+    failed, finished = searcher.suggest("a"), searcher.suggest("b")
+    assert finished
+    put(store, row_of(study(), finished["changes"]))
     searcher.on_trial_complete("a", None, error=True)
     searcher.on_trial_complete("b", done())
     assert searcher.left == 0  # not in the same launch
@@ -305,19 +307,6 @@ def test_a_trial_cut_off_goes_on_from_its_checkpoint(
     assert not scratch.exists()
 
 
-def run_out(searcher: LedgerSearch, store: Store, chosen: Study) -> list[dict[str, Any]]:
-    """All that a searcher hands out, each with a row and told."""
-    configs = []
-    while (config := searcher.suggest(f"id{len(configs)}")) != Searcher.FINISHED:
-        assert config is not None
-        scores = {"val_accuracy": 80.0 + len(configs), "val_q_bar_reset": -1.0}
-        changes = config["changes"]
-        put(store, row_of(chosen, changes, **scores, seconds=1.0, finished_at=datetime.now(UTC)))
-        searcher.on_trial_complete(f"id{len(configs)}", done(**scores))
-        configs.append(config)
-    return configs
-
-
 @pytest.mark.parametrize("cut", [1, 5, 40])
 def test_a_journal_whose_last_line_is_torn_goes_on(search: Search, store: Store, cut: int) -> None:
     search().suggest("a")
@@ -331,7 +320,7 @@ def test_a_journal_whose_last_line_is_torn_goes_on(search: Search, store: Store,
 
 
 def test_a_damaged_journal_is_drawn_again_by_number(search: Search, store: Store) -> None:
-    run_out(search(trials=3), store, study())
+    drain(search(trials=3))
     journal = store.folder / "optuna.journal"
     journal.write_bytes(journal.read_bytes().replace(b'"op_code"', b'"op_\xffode"', 3))
     assert drain(search(trials=5)) == drain_elsewhere(5)  # the rows of the first three are found by their workers
@@ -340,18 +329,18 @@ def test_a_damaged_journal_is_drawn_again_by_number(search: Search, store: Store
 
 def test_a_damaged_journal_of_a_sampler_that_learns_is_made_from_the_rows(search: Search, store: Store) -> None:
     chosen = study().sized(4, "tpe")
-    configs = run_out(search(trials=4, chosen=chosen), store, chosen)
+    configs = drain(search(trials=4, chosen=chosen))
     (store.folder / "optuna.journal").write_bytes(b"garbage\nand more\n")
     again = search(trials=5, chosen=chosen)
     assert again.left == 1
     kept = open_study(store.folder / "optuna.journal", chosen, 0).get_trials()
     assert [trial.user_attrs["changes"] for trial in kept] == [config["changes"] for config in configs]
-    assert [trial.values for trial in kept] == [[80.0 + number, -1.0] for number in range(4)]
+    assert [trial.values for trial in kept] == [[90.0, -1.0]] * 4
     (fresh,) = drain(again)
     assert fresh not in configs
 
 
 def test_a_row_that_is_lost_is_run_again(search: Search, store: Store) -> None:
-    configs = run_out(search(trials=3), store, study())
+    configs = drain(search(trials=3))
     store.path("trials", study().trial(configs[1]["changes"]).key).unlink()
     assert drain(search(trials=3)) == [configs[1]]
