@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -67,6 +68,7 @@ class Predictions:
     """Members' log-probabilities on one split."""
 
     split: str
+    """val, test, or ood: the other dataset's images, whose classes are others (label −1)."""
     log_probs: Float[Tensor, "M N C"]
     labels: Tensor
 
@@ -126,6 +128,8 @@ def _predict(task: Task, ensemble: Ensemble, evaluation: Evaluation, found: Meas
         _describe_members(found.members, split, log_probs.double(), labels)
         if evaluation.predictions:
             found.predictions.append(Predictions(split, log_probs, labels))
+            if other is not None:
+                found.predictions.append(Predictions("ood", other, torch.full((other.shape[1],), -1)))
 
 
 def _describe_members(rows: Sequence[dict[str, float]], split: str, log_probs: Tensor, labels: Tensor) -> None:

@@ -1,6 +1,6 @@
 """Numbers computed after the fact: from kept predictions, or from other trials' rows. No network is run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
@@ -46,16 +46,15 @@ class Worth:
 def rescore(store: Store, name: str, *, split: str = "test", resamples: int = 1000) -> list[Rescored]:
     """The metric of every configuration that keeps its predictions, with its bootstrap interval.
 
-    Raises UsageError for an unknown metric, for one that needs another dataset, and if no trial keeps predictions.
+    The interval of a metric that needs another dataset is over the own images. Raises UsageError for an unknown
+    metric, and if no trial keeps the predictions that it needs.
     """
     known = metrics()
     if name not in known:
         raise one_of("metric", name, known)
     metric = known[name]
-    if "ood" in metric.needs:
-        raise UsageError(f"--metric {name}: expected one of predictions on this dataset; it needs another's")
     if metric.needs and split == "val":
-        raise UsageError(f"--metric {name}: expected --split test, for it is fitted on validation")
+        raise UsageError(f"--metric {name}: expected --split test, for it needs another split or dataset")
     rows = [row for row in store.rows() if store.path("predictions", row["key"]).exists()]
     if not rows:
         raise UsageError(
@@ -79,7 +78,7 @@ def _rescored(store: Store, rows: list[Row], metric: Metric, split: str, resampl
         log_probs, labels = predictions(store, row["key"], split)
         own = metric
         if metric.needs:
-            own = replace(metric, compute=partial(metric.compute, fit=predictions(store, row["key"], "val")), needs=())
+            own = replace(metric, compute=partial(metric.compute, **_needed(store, row["key"], metric)), needs=())
         if resamples:
             columns.append(replicates(own, [log_probs], labels, resamples=resamples, seed=0))
         else:
@@ -88,10 +87,23 @@ def _rescored(store: Store, rows: list[Row], metric: Metric, split: str, resampl
     return Rescored(rows, float(table[0].mean()), summary(table) if resamples else None)
 
 
+def _needed(store: Store, key: str, metric: Metric) -> dict[str, object]:
+    given: dict[str, Callable[[], object]] = {
+        "fit": lambda: predictions(store, key, "val"),
+        "ood": lambda: predictions(store, key, "ood")[0],
+    }
+    return {need: given[need]() for need in metric.needs}
+
+
 def predictions(store: Store, key: str, split: str) -> Predictions:
     """A trial's kept predictions, [M, N, C] in float64, and the labels; float16 keeps three digits of a logarithm."""
     table = store.table("predictions", key)
     chosen = np.asarray(table["split"].to_pylist()) == split
+    if not chosen.any():
+        raise UsageError(
+            f"trial {key} keeps no predictions of {split!r}: run it under another --name with --set predictions=true"
+            + " --set ood=DATASET" * (split == "ood")
+        )
     members = np.asarray(table["member"])[chosen]
     labels = np.asarray(table["label"])[chosen]
     values = np.stack(table["log_probs"].to_numpy(zero_copy_only=False)[chosen]).astype(np.float64)

@@ -229,10 +229,10 @@ def predictions() -> pa.Schema:
     return pa.schema(
         [
             KEY,
-            column("split", pa.string(), "val or test."),
+            column("split", pa.string(), "val, test, or ood: the other dataset's."),
             column("member", pa.int64(), "Which member, from 0."),
             column("image", pa.int64(), "Which image of the split, from 0."),
-            column("label", pa.int64(), "Its class."),
+            column("label", pa.int64(), "Its class; −1 in the other dataset."),
             column("log_probs", pa.list_(pa.float16()), "Log-probabilities of the classes.", "nats"),
         ]
     )

@@ -71,8 +71,17 @@ def test_trials_that_differ_in_their_seed_are_one_configuration(store: Store) ->
 def test_fitted_on_validation(store: Store) -> None:
     for found in rescore(store, "scaled_nll", resamples=0):
         assert found.value == pytest.approx(fmean(row["test_scaled_nll"] for row in found.rows), rel=5e-3)
-    with pytest.raises(UsageError, match="expected --split test, for it is fitted on validation"):
+    with pytest.raises(UsageError, match="expected --split test, for it needs another split or dataset"):
         rescore(store, "scaled_nll", split="val")
+
+
+def test_against_another_dataset(tmp_path: Path, image_cache: Path) -> None:
+    kept = filled(tmp_path / "kept", image_cache, [{"construction": "deep"}], predictions="true", ood="digits")
+    for metric in ("ood_auroc_entropy", "ood_auroc_max_probability"):
+        (found,) = rescore(kept, metric, resamples=20)
+        assert found.value == pytest.approx(found.rows[0][f"test_{metric}"], abs=0.01)
+        assert found.interval is not None
+        assert found.interval.low < found.value < found.interval.high
 
 
 @pytest.mark.parametrize("metric", ["nll", "ece"])
@@ -108,7 +117,7 @@ def test_lines_for_people(store: Store) -> None:
 def test_refusals(store: Store, tmp_path: Path, image_cache: Path) -> None:
     with pytest.raises(UsageError, match="unknown metric 'speed': expected one of accuracy"):
         rescore(store, "speed")
-    with pytest.raises(UsageError, match="it needs another's"):
+    with pytest.raises(UsageError, match=r"no predictions of 'ood': .* --set predictions=true --set ood=DATASET"):
         rescore(store, "ood_auroc_entropy")
     bare = filled(tmp_path / "bare", image_cache, [{"construction": "deep"}])
     with pytest.raises(UsageError, match=r"keeps no predictions: run it under another --name with --set predictions"):
