@@ -6,7 +6,8 @@ do not know of the checksum pass over it.
 
 import zlib
 
-MARK = b"crc1"
+MARK = b"checksum"
+SIZE = len(MARK) + 4
 
 
 def seal(content: bytes) -> bytes:
@@ -18,12 +19,13 @@ def seal(content: bytes) -> bytes:
 def intact(content: bytes) -> bool:
     """Whether a file is as it was written; older files have no checksum, and are taken as they are."""
     footer = _footer(content)
-    if content[footer - 8 : footer - 4] != MARK:
-        return content[:4] == content[-4:] == b"PAR1"
+    if content[footer - SIZE : footer - 4] != MARK:
+        whole = len(content) >= 12 and content[:4] == content[-4:] == b"PAR1"
+        return whole and MARK not in content  # a mark elsewhere: the footer's length has changed
     written = int.from_bytes(content[footer - 4 : footer], "little")
-    return zlib.crc32(content[: footer - 8] + content[footer:]) == written
+    return zlib.crc32(content[: footer - SIZE] + content[footer:]) == written
 
 
 def _footer(content: bytes) -> int:
-    """Where it begins; 8 at least, whatever the file says."""
-    return max(8, len(content) - 8 - int.from_bytes(content[-8:-4], "little"))
+    """Where it begins, after room for a checksum, whatever the file says."""
+    return max(SIZE, len(content) - 8 - int.from_bytes(content[-8:-4], "little"))
