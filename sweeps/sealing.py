@@ -19,7 +19,7 @@ def seal(content: bytes) -> bytes:
 def intact(content: bytes) -> bool:
     """Whether a file is as it was written; older files have no checksum, and are taken as they are."""
     footer = _footer(content)
-    if content[footer - SIZE : footer - 4] != MARK:
+    if content[max(0, footer - SIZE) : max(0, footer - 4)] != MARK:
         whole = len(content) >= 12 and content[:4] == content[-4:] == b"PAR1"
         return whole and MARK not in content  # a mark elsewhere: the footer's length has changed
     written = int.from_bytes(content[footer - 4 : footer], "little")
@@ -27,5 +27,5 @@ def intact(content: bytes) -> bool:
 
 
 def _footer(content: bytes) -> int:
-    """Where it begins, after room for a checksum, whatever the file says."""
-    return max(SIZE, len(content) - 8 - int.from_bytes(content[-8:-4], "little"))
+    """Where it begins, by what the file says."""
+    return len(content) - 8 - int.from_bytes(content[-8:-4], "little")
