@@ -33,16 +33,23 @@ def report(name: Name, more: More = None, split: Split = "test", storage: Storag
     print(f"{page} ({page.stat().st_size / 1e6:.1f} MB); figures and tables in {page.parent / 'figures'}")
 
 
-def verify(name: Name, more: More = None, split: Split = "test", storage: Storage = RESULTS) -> None:
+def verify(
+    name: Name,
+    more: More = None,
+    taken_as: Annotated[str | None, typer.Option("--as", help="Dataset that a folder of images is a copy of.")] = None,
+    split: Split = "test",
+    storage: Storage = RESULTS,
+) -> None:
     """Hold a sweep's runs against numbers of the literature; exit code 1 if one is outside its band.
 
-    Example: python launch.py verify cifar10-small
+    Example: python launch.py verify cifar10-small --as cifar10
     """
     from analysis.queries import read
-    from analysis.verify import verdicts, yardsticks
+    from analysis.verify import known, unknown, verdicts, yardsticks
 
     with _one_line():
-        found = verdicts(read(storage / name, split, [storage / other for other in more or []]))
+        tables = read(storage / name, split, [storage / other for other in more or []])
+        found = verdicts(tables, taken_as)
     for verdict in found:
         print(f"{verdict.word.upper()}: {verdict.yardstick.what}")
         print(f"  runs {verdict.measured}; band {verdict.band}")
@@ -54,6 +61,10 @@ def verify(name: Name, more: More = None, split: Split = "test", storage: Storag
         f"{sum(v.word == word for v in found)} {word}" for word in ("inside", "outside", "not comparable")
     )
     print(f"{about}: {counts}")
+    if others := [] if taken_as else unknown(tables):
+        print(
+            f"{', '.join(others)}: no yardsticks; a copy of {', '.join(known())} can be held against its own: --as NAME"
+        )
     if any(verdict.word == "outside" for verdict in found):
         raise typer.Exit(1)
 

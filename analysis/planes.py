@@ -63,6 +63,13 @@ def contours(ax: Axes, plane: Plane, what: str) -> Any:
     return drawn
 
 
+def _taken(ax: Axes, vertex: dict[str, Any]) -> bool:
+    """Whether the name of another vertex stands where this one's would."""
+    wide, high = (float(np.ptp(limits)) for limits in (ax.get_xlim(), ax.get_ylim()))
+    names = [text.xy for text in ax.texts if text.arrow_patch is None]
+    return any(abs(x - vertex["x"]) < 0.4 * wide and abs(y - vertex["y"]) < 0.06 * high for x, y in names)
+
+
 def mark(
     ax: Axes, vertex: dict[str, Any], look: style.Look, name: str, *, hollow: bool = False, below: bool = False
 ) -> None:
@@ -70,6 +77,7 @@ def mark(
     face = "white" if hollow else look.colour
     edge = look.colour if hollow else "white"
     ax.scatter(vertex["x"], vertex["y"], s=46, c=face, ec=edge, lw=1.4, marker=look.marker, zorder=4)
+    below = below or _taken(ax, vertex)
     left, right = ax.get_xlim()
     inward = vertex["x"] < (left + right) / 2  # names grow towards the middle, so that none leaves the panel
     place = {"xytext": (6 if inward else -6, -13 if below else 5), "ha": "left" if inward else "right"}

@@ -79,6 +79,7 @@ def configurations(tables: Tables) -> list[Configuration]:
     return found
 
 
+@lru_cache(maxsize=4)
 def best_by_construction(tables: Tables) -> dict[Setting, dict[str, Configuration]]:
     """Per (dataset, model) and construction: the configuration with most seeds, ties by mean validation accuracy.
 

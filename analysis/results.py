@@ -1,4 +1,8 @@
-"""Reads the Parquet files of one sweep, or of several together: one a trial and table."""
+"""Reads the Parquet files of one sweep, or of several together: one a trial and table.
+
+The rows of the trials come by their compact file, which reading them leaves behind: ten thousand files of one row each
+take as long to read for the first time as all figures take.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -12,6 +16,7 @@ import pyarrow.parquet as pq
 
 from analysis.errors import BadInput, Missing
 from sweeps import compact
+from sweeps.sealing import intact
 
 Row = dict[str, Any]
 Setting = tuple[str, str]
@@ -25,9 +30,6 @@ DECIDING = ("accuracy", "nll", "q_bar", "barrier", "instability")
 
 BATCH = 1000
 """Files put together at a time, so that not all of them are held one by one."""
-
-Known = dict[tuple[str, ...], tuple[list[str], pa.Schema]]
-"""Columns of a file → those that are read, and their schema."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,34 +102,31 @@ def read(results: str | Path, split: str = "test", more: Iterable[str | Path] = 
 def _trials(folder: Path, split: str) -> pa.Table:
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder")
-    trials = _compact(folder, split) if compact.path(folder).exists() else _one_by_one(folder, split)
-    if trials.num_rows == 0:
-        raise BadInput(f"{folder}: no finished trials (expected {folder}/tables/trials/KEY.parquet)")
-    absent = [name for name in REQUIRED if name not in trials.column_names]
-    if absent:
-        raise BadInput(f"{folder}/tables/trials: columns {', '.join(absent)} are missing")
-    return trials
-
-
-def _compact(folder: Path, split: str) -> pa.Table:
-    """From the file of all rows that reading a large sweep leaves behind, and the trials that came since."""
     try:
         table = compact.read(folder)
     except pa.ArrowException as error:
         raise BadInput(f"{folder}/tables/trials: files disagree on a column's type: {_line(error)}") from None
+    _all_there(folder, table)
+    if table.num_rows == 0:
+        raise BadInput(f"{folder}: no finished trials (expected {folder}/tables/trials/KEY.parquet)")
+    absent = [name for name in REQUIRED if name not in table.column_names]
+    if absent:
+        raise BadInput(f"{folder}/tables/trials: columns {', '.join(absent)} are missing")
     return table.select([name for name in table.column_names if _of_use(table.schema, name, split)])
 
 
-def _one_by_one(folder: Path, split: str) -> pa.Table:
-    files = sorted(file for file in folder.glob("tables/trials/*.parquet") if not file.name.startswith((".", "_")))
-    return _concat(files, split) if files else pa.table({})
+def _all_there(folder: Path, table: pa.Table) -> None:
+    """Raises BadInput for a file whose rows were passed over because it cannot be read."""
+    keys = set(table["key"].to_pylist()) if "key" in table.column_names else set()
+    for file in sorted(folder.glob("tables/trials/*.parquet")):
+        if file.stem not in keys and not file.name.startswith((".", "_")):
+            _read(file)
 
 
-def _concat(files: Sequence[Path], split: str | None = None) -> pa.Table:
-    known: Known = {}  # threads would not be faster: a row's columns are small, and Python hands them on one by one
+def _concat(files: Sequence[Path]) -> pa.Table:
     parts = []
     for start in range(0, len(files), BATCH):
-        tables = [_read(file, split, known) for file in files[start : start + BATCH]]
+        tables = [_read(file) for file in files[start : start + BATCH]]
         parts.append(_promoted(tables, files[0].parent).combine_chunks())
     return _promoted(parts, files[0].parent)
 
@@ -139,24 +138,14 @@ def _promoted(tables: Sequence[pa.Table], where: Path) -> pa.Table:
         raise BadInput(f"{where}: files disagree on a column's type: {_line(error)}") from None
 
 
-def _read(file: Path, split: str | None, known: Known) -> pa.Table:
-    """A file; of trials (with `split`) the columns that are of use, for reading one takes 0.02 ms a column.
-
-    `known` holds what was found out of files with the same columns: metadata of 200 columns take longer to look
-    through than the file to read, and more memory than its one row.
-    """
+def _read(file: Path) -> pa.Table:
     try:
-        opened = pq.ParquetFile(file)
-        names = tuple(opened.schema.names)
-        if names not in known:
-            schema = opened.schema_arrow
-            chosen = [n for n in schema.names if split is None or _of_use(schema, n, split)]
-            known[names] = chosen, pa.schema([schema.field(name) for name in chosen])
-        chosen, schema = known[names]
-        table = opened.read(columns=chosen, use_threads=False)
+        content = file.read_bytes()
+        if not intact(content):
+            raise BadInput(f"{file}: not a readable Parquet file: torn, or not as it was written")
+        return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise BadInput(f"{file}: not a readable Parquet file: {_line(error)}") from None
-    return pa.Table.from_arrays(table.columns, schema=schema) if table.schema.types == schema.types else table
 
 
 def _of_use(schema: pa.Schema, name: str, split: str) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib.colors
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -124,9 +125,9 @@ def label(tables: Tables, column: str, words: str) -> str:
     return f"{words} ({unit})" if unit not in ("", "1") else words
 
 
-def legend(figure: Figure, looks: Mapping[str, Look], *, points: bool, more: Sequence[Line2D] = ()) -> None:
+def legend(figure: Figure, looks: Mapping[str, Look], *, points: bool, more: Sequence[Artist] = ()) -> None:
     """Names above all panels: markers for point clouds, lines otherwise; then the handles `more`."""
-    handles: list[Line2D] = []
+    handles: list[Artist] = []
     for name, look in looks.items():
         marks = {"marker": look.marker, "ls": ""} if points else {"ls": look.dash}
         handles.append(Line2D([], [], color=look.colour, label=name, **marks))

@@ -2,12 +2,12 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from analysis.errors import Missing
+from analysis.errors import BadInput, Missing
 from analysis.queries import Configuration, Tables, configurations
 from analysis.statistics import Estimate, mean_interval, signed
 
@@ -58,14 +58,44 @@ def yardsticks() -> tuple[Yardstick, ...]:
     return tuple(Yardstick(**entry) for entry in tomllib.loads(text)["yardstick"])
 
 
-def verdicts(tables: Tables) -> list[Verdict]:
-    """One for every yardstick about a dataset and model in the results."""
+def verdicts(tables: Tables, taken_as: str | None = None) -> list[Verdict]:
+    """One for every yardstick about a dataset and model in the results.
+
+    `taken_as` says which dataset's images those without a yardstick are: a folder of images does not tell. Raises
+    BadInput for a name that has no yardsticks itself, or where none is needed.
+    """
+    names = dict.fromkeys(unknown(tables), taken_as) if taken_as else {}
+    if taken_as and (taken_as not in known() or not names):
+        there = ", ".join(sorted({dataset for dataset, _ in tables.settings}))
+        raise BadInput(
+            f"--as {taken_as}: expected one of {', '.join(known())}, for results of a dataset that is none of them, "
+            f"found {there}"
+        )
+    own = [replace(c, dataset=names.get(c.dataset) or c.dataset) for c in configurations(tables)]
     found = []
     for yardstick in yardsticks():
-        near = [c for c in configurations(tables) if _facts(c).items() >= _topic(yardstick).items()]
+        near = [c for c in own if _facts(c).items() >= _topic(yardstick).items()]
         if near:
             found.append(_judge(tables, yardstick, near))
-    return found
+    return [
+        _doubting(verdict, taken_as) if taken_as == verdict.yardstick.where["dataset"] else verdict for verdict in found
+    ]
+
+
+def known() -> list[str]:
+    """The datasets that have yardsticks."""
+    return sorted({yardstick.where["dataset"] for yardstick in yardsticks()})
+
+
+def unknown(tables: Tables) -> list[str]:
+    """The datasets of the results that have none."""
+    return sorted({dataset for dataset, _ in tables.settings} - set(known()))
+
+
+def _doubting(verdict: Verdict, taken_as: str) -> Verdict:
+    """An outside verdict may also mean that the images are not what they were taken for."""
+    more = f" Or the images are not those of {taken_as}, or not all of them."
+    return replace(verdict, why=verdict.why + more) if verdict.word == "outside" else verdict
 
 
 def _topic(yardstick: Yardstick) -> dict[str, Any]:

@@ -36,6 +36,7 @@ def save(drawn: Drawn, entry: Entry, tables: Tables, out: Path, formats: Iterabl
     files = [out / f"{stem(entry, tables)}.{suffix}" for suffix in formats]
     for file in files:
         drawn.figure.savefig(file, metadata=_UNDATED[file.suffix[1:]])
+        drawn.figure.set_layout_engine("none")  # what the first file laid out is right for the others
     return [*files, _describe(entry, tables, out, drawn.keys, drawn.data)]
 
 
@@ -61,8 +62,9 @@ def save_sheet(built: Sheet, entry: Entry, tables: Tables, out: Path) -> list[Pa
 
 
 def remedy(entry: Entry, tables: Tables, missing: Missing) -> str:
-    """What is missing, and the command that makes it."""
-    return f"{missing}; to make the data: {entry.needs.format(sweep=tables.folder.resolve().name)}"
+    """What is missing, and the command that makes it; a sweep of other images than digits was given them."""
+    given = "" if {dataset for dataset, _ in tables.settings} <= {"digits"} else " (with the same --data)"
+    return f"{missing}; to make the data: {entry.needs.format(sweep=tables.folder.resolve().name)}{given}"
 
 
 def stem(entry: Entry, tables: Tables) -> str:

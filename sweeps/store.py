@@ -23,6 +23,9 @@ from sweeps.schemas import ALWAYS, SCHEMAS
 from sweeps.sealing import intact, seal
 
 Row = dict[str, Any]
+SINGLE: dict[str, Any] = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+"""How one row is written: for each of two hundred columns these cost more than they save of it."""
+SEVERAL: dict[str, Any] = {"compression": "zstd"}
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,7 @@ class Store:
                 continue
             table = pa.Table.from_pylist(rows, _schema(name))
             buffer = io.BytesIO()
-            # A codec costs more for each of two hundred columns than it saves of one row.
-            codec = "zstd" if table.num_rows > 1 else "none"
-            pyarrow.parquet.write_table(table, buffer, compression=codec)
+            pyarrow.parquet.write_table(table, buffer, **(SEVERAL if table.num_rows > 1 else SINGLE))
             _write(self.path(name, key), seal(buffer.getvalue()))
 
     def write_weights(self, key: str, outcome: Outcome) -> None:

@@ -128,6 +128,16 @@ def tradeoff(data: Path | None) -> Study:
 
 
 @study
+def temperature(data: Path | None) -> Study:
+    """The table of distillation temperature against the weight of the teacher."""
+    grid = [
+        {"construction": "distilled", "t": 0.1, "temperature": temperature, "weight": weight}
+        for temperature, weight in product((0.5, 1.0, 2.0, 4.0, 8.0), (0.3, 0.6, 0.9, 1.0))
+    ]
+    return _grid(data, grid)
+
+
+@study
 def alignment(data: Path | None) -> Study:
     """Permuted ensembles by width, matching and BatchNorm policy."""
     widths = (0.5, 1.0, 2.0, 4.0)

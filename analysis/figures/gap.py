@@ -3,6 +3,7 @@
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from analysis import style
@@ -45,7 +46,8 @@ def draw(tables: Tables) -> Drawn:
         ax.set_title(" · ".join(setting))
         ax.set_xlabel(f"{tables.split} NLL minus the deep ensemble's (nats)")
     hatched = Patch(fc="white", ec=style.GREY, hatch="////", lw=0.6, label="from their diversity")
-    style.legend(figure, {}, points=True, more=[Patch(fc=style.GREY, label="from the members"), hatched])
+    total = Line2D([], [], color="black", marker="D", ms=5, mfc="white", lw=1.1, label="sum")
+    style.legend(figure, {}, points=True, more=[Patch(fc=style.GREY, label="from the members"), hatched, total])
     data: dict[str, Any] = {
         "/".join(setting): {
             name: {part: [e.mean, e.half, e.n] for part, e in parts.items()} for name, parts in bars.items()
@@ -87,7 +89,7 @@ def _panel(ax: Axes, bars: dict[str, dict[str, Estimate]], looks: dict[str, styl
         place = {"xytext": (5, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
         ax.annotate(signed(total.mean, 3), (far, row), **place)
     ax.axvline(0, color=style.KNOWN["deep"].colour, lw=1.0, zorder=3)
-    ax.set_yticks(range(len(bars)), list(bars))
+    ax.set_yticks(range(len(bars)), [name if p["sum"].n > 1 else f"{name} (1 seed)" for name, p in bars.items()])
     ax.set_ylim(len(bars) - 0.5, -0.5)
     ax.margins(x=0.16)
     ax.grid(visible=False, axis="y")

@@ -16,9 +16,11 @@ from analysis.statistics import mean_interval
 TITLE = "Quality against cost"
 WHAT = (
     "Accuracy of each construction's configuration (bars: 95 % t interval over seeds) against the passes that its "
-    "training took (one batch, one network, forward and backward; a filled marker counts the ensemble's own, a hollow "
-    "one its teachers' passes and forwards too, three forwards a pass), and against the trial's wall seconds, which "
-    "do not hold the stages that trials share. Grey line: deep ensembles by their number of members. Last panel: how "
+    "training took (one batch, one network, forward and backward; a filled marker counts the ensemble's own, a shared "
+    "trunk once, a hollow one its teachers' passes and forwards too, three forwards a pass), and against the wall "
+    "seconds of a trial from start to end. These hold measuring, and not the stages that trials share: all training of "
+    "a deep or permuted ensemble, the trunk of a constrained one, teachers and trunk of a distilled one. To compare "
+    "what training costs, compare passes. Grey line: deep ensembles by their number of members. Last panel: how "
     "many members of a deep ensemble each is worth (DEE, by calibrated log-likelihood); there if the results hold "
     "deep ensembles of several sizes (launch.py sweep ensemble-size, then --with ensemble-size)."
 )
@@ -44,7 +46,7 @@ def draw(tables: Tables) -> Drawn:
         data["/".join(setting)]["seconds"] = _panel(middle, tables, able, lambda row: row.get("seconds"), None)
         left.set_title(" · ".join(setting))
         left.set_xlabel("passes (batches of one network)")
-        middle.set_xlabel("wall time of a trial (s)")
+        middle.set_xlabel("wall time of a trial without shared stages (s)")
         for ax in right:
             data["/".join(setting)]["dee"] = _worths(ax, tables, able, worths[setting])
     names = {name for able in found.values() for name in able}
@@ -125,8 +127,9 @@ def _worths(
             continue
         look, y = looks[name], found[0] or found[1]
         ax.plot(x, y, color=look.colour, marker=look.marker, ms=6, mec="white", mew=0.5, ls="")
-        place = {"xytext": (6, 4), "textcoords": "offset points", "fontsize": 7.5, "color": look.colour}
-        ax.annotate(in_text(found), (x, y), **place)
+        right = len(shown) % 2 == 0  # a permuted ensemble is worth what the deep one is: beside it, not upon it
+        place = {"xytext": (7 if right else -7, 0), "ha": "left" if right else "right", "va": "center"}
+        ax.annotate(in_text(found), (x, y), textcoords="offset points", fontsize=7.5, color=look.colour, **place)
         shown[name] = in_text(found)
     if not shown:
         ax.set_axis_off()

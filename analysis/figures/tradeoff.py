@@ -96,10 +96,13 @@ def _map(
         if index in front:
             ax.add_patch(Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, fill=False, ec=FRAME, lw=2.2, zorder=4))
     drawn = ax.imshow(values, cmap="cividis", origin="lower", aspect="auto")
+    digits = 1 if np.nanmax(values) - np.nanmin(values) > 1 else 2
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
             dark = drawn.norm(value) < 0.5
-            ax.text(column, row, signed(value, 1), ha="center", va="center", fontsize=8, color="w" if dark else "k")
+            ax.text(
+                column, row, signed(value, digits), ha="center", va="center", fontsize=8, color="w" if dark else "k"
+            )
     ax.set_xticks(range(len(betas)), [f"{beta:g}" for beta in betas])
     ax.set_yticks(range(len(temperatures)), [f"{temperature:g}" for temperature in temperatures])
     ax.grid(visible=False)

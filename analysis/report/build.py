@@ -19,7 +19,7 @@ from analysis.registry import Entry
 from analysis.report import page, trials
 from analysis.report.chart import front
 from analysis.summary import summary
-from analysis.verify import verdicts
+from analysis.verify import unknown, verdicts
 
 DPI = 130
 """Of the figures in the page: sharp on a phone, and small."""
@@ -98,7 +98,7 @@ def _page(tables: Tables, figures: Sequence[Made], sheets: Sequence[Made]) -> st
         "Explore": page.explorer(list(looks), held=len(held), out=len(others)),
         "Figures": "".join(_entry(made) for made in figures),
         "Tables": "".join(_entry(made) for made in sheets),
-        "Yardsticks": page.yardsticks(verdicts(tables)),
+        "Yardsticks": page.yardsticks(verdicts(tables), unknown(tables)),
         "Provenance": _provenance(tables),
     }
     title = " + ".join(folder.resolve().name for folder in (tables.folder, *tables.more))

@@ -69,10 +69,11 @@ point for its paths, members and reliability; with the keyboard, arrows and Ente
 <button id="more" type="button">Show all</button>"""
 
 
-def yardsticks(found: Sequence[Verdict]) -> str:
-    """Runs against the literature."""
+def yardsticks(found: Sequence[Verdict], unknown: Sequence[str]) -> str:
+    """Runs against the literature; `unknown` are datasets without yardsticks."""
     if not found:
-        return "<p>No yardstick is about a dataset and model of these results.</p>"
+        copy = f" Is {' or '.join(unknown)} a copy of a known dataset? launch.py verify --as NAME." if unknown else ""
+        return f"<p>No yardstick is about a dataset and model of these results.{escape(copy)}</p>"
     head = "".join(f"<th>{name}</th>" for name in ("yardstick", "band", "runs", "verdict", "cause, source"))
     rows = "".join(
         f'<tr class="{escape(v.word.replace(" ", "-"))}"><td>{escape(v.yardstick.what)}</td><td>{escape(v.band)}</td>'

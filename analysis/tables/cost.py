@@ -11,8 +11,9 @@ from analysis.statistics import mean_interval
 TITLE = "Cost"
 WHAT = (
     "Passes (one batch, one network, forward and backward) of the ensemble's own training, of its teachers' training, "
-    "forward passes of teachers, and wall seconds of the trial, in which the stages that trials share (trunks, deep "
-    "members) are not counted. Mean ± half of the 95 % t interval over seeds."
+    "forward passes of teachers, and wall seconds of the trial, measuring included; the stages that trials share "
+    "(trunks, teachers, all training of a deep or permuted ensemble) are not in them: passes compare what training "
+    "costs. Mean ± half of the 95 % t interval over seeds."
 )
 NEEDS = "python launch.py sweep {sweep}"
 
@@ -22,7 +23,7 @@ COSTS = [
     Column("passes", "passes (batches)", "passes (batches)", digits=0),
     Column("teacher_passes", "teachers' passes (batches)", "teachers' passes (batches)", digits=0),
     Column("teacher_forwards", "teachers' forwards (batches)", "teachers' forwards (batches)", digits=0),
-    Column("seconds", "wall time (s)", "wall time (s)", digits=1),
+    Column("seconds", "wall time without stages (s)", "wall time without stages (s)", digits=1),
 ]
 
 

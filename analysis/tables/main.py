@@ -1,5 +1,7 @@
 """The main table: what each construction reaches, over seeds."""
 
+from dataclasses import replace
+
 from analysis.constructions import by_construction
 from analysis.equivalent import in_text, worth
 from analysis.queries import Configuration, Tables, connected, estimate
@@ -35,6 +37,7 @@ LARGER_IS_BETTER = {
     "accuracy": True, "member_mean_accuracy": True, "nll": False, "calibrated_log_likelihood": True, "ece": False,
 }  # fmt: skip
 """Where a best exists; q̄ says what a construction is, above 0 it is not better still."""
+NO_DEE = "DEE needs deep ensembles of several sizes: python launch.py sweep ensemble-size, then --with ensemble-size."
 
 
 def build(tables: Tables) -> Sheet:
@@ -44,8 +47,11 @@ def build(tables: Tables) -> Sheet:
     def bold(by_name: dict[str, Configuration], metric: str) -> list[str]:
         return winners(tables, by_name, metric)
 
-    extra = [(dee, lambda configuration: Cell(in_text(worth(tables, configuration))))]
-    return by_construction(tables, METRICS, bold=bold, extra=extra, note="; bold: best mean of the connected")
+    def cell(configuration: Configuration) -> Cell:
+        return Cell(in_text(worth(tables, configuration)))
+
+    sheet = by_construction(tables, METRICS, bold=bold, extra=[(dee, cell)], note="; bold: best mean of the connected")
+    return sheet if any(row[-1].value for row in sheet.rows) else replace(sheet, note=f"{sheet.note} {NO_DEE}")
 
 
 def winners(tables: Tables, by_name: dict[str, Configuration], metric: str) -> list[str]:

@@ -10,10 +10,7 @@ WHAT = (
     "mean ± half of the 95 % t interval over seeds, a row a τ, a column a λ. Bold: the best mean among connected "
     "configurations (worst validation barrier of every seed below 2 points)."
 )
-NEEDS = (
-    "python launch.py sweep tradeoff --name weight-0.3 --set weight=0.3, likewise 0.6 and 0.9, then "
-    "python -m analysis results/weight-0.3 --with weight-0.6 --with weight-0.9"
-)
+NEEDS = "python launch.py sweep temperature"
 
 
 def build(tables: Tables) -> Sheet:

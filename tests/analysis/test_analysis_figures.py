@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -28,6 +29,30 @@ def test_every_entry_says_what_it_is(entry):
     assert entry.title
     assert entry.what.endswith(".")
     assert entry.needs.format(sweep="demo").startswith("python ")
+
+
+@pytest.mark.parametrize("entry", [*FIGURES.values(), *TABLES.values()], ids=lambda entry: entry.name)
+def test_the_command_that_makes_the_data_is_one_that_there_is(entry):
+    from basin.place import settled
+    from sweeps.studies import build
+
+    words = entry.needs.format(sweep="quickstart").split()
+    assert words[:3] == ["python", "launch.py", "sweep"]
+    changes = [after for before, after in pairwise(words) if before == "--set"]
+    assert build(words[3], None).set(settled(changes)[1])
+
+
+def test_other_images_than_digits_are_to_be_given_again(tmp_path):
+    entry, missing = TABLES["temperature_weight"], Missing("no grid")
+    tables = {name: read_one(tmp_path / name, trial("a", dataset=name)) for name in ("digits", "cifar10")}
+    words = "no grid; to make the data: python launch.py sweep temperature"
+    assert writer.remedy(entry, tables["digits"], missing) == words
+    assert writer.remedy(entry, tables["cifar10"], missing) == f"{words} (with the same --data)"
+
+
+def read_one(folder, row):
+    write(folder, "trials", row["key"], [row])
+    return read(folder)
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -1,6 +1,7 @@
 """Ten thousand trials: every figure, every table and the report in a minute and two gigabytes."""
 
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -11,10 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 import synthetic_results
 
-from sweeps import compact
+from sweeps import compact, store
 
 TRIALS = 10_000
 SECONDS, BYTES = 60, 2 * 2**30
+FIRST = 60
+"""Seconds more that reading every trial's own file takes, before there is a compact file."""
 DETAILED = 1_500
 """Searched trials that have the other tables too; the page holds 1,000."""
 MEASURED = """
@@ -41,39 +44,43 @@ def make(folder, count):
         rows.append(row | synthetic_results.metrics(name, rng, float(rng.normal(-0.5, 0.4))))
     table = pa.Table.from_pylist(rows, schema)
     for n in range(count):
-        pq.write_table(table.slice(n, 1), folder / "tables" / "trials" / f"{rows[n]['key']}.parquet")
+        pq.write_table(table.slice(n, 1), folder / "tables" / "trials" / f"{rows[n]['key']}.parquet", **store.SINGLE)
     for row in rows[:: max(1, count // DETAILED)]:
         key, name = row["key"], row["construction"]
         for what in ("paths", "members"):
             synthetic_results.write_real(folder, what, key, getattr(synthetic_results, what)(key, name, rng))
         synthetic_results.write_real(folder, "reliability", key, synthetic_results.reliability(key))
-    leave_compact(folder, table)
 
 
-def leave_compact(folder, table):
-    """The file of all rows that commands leave behind which read a sweep's rows, without reading them one by one."""
-    files = [folder / "tables" / "trials" / f"{key}.parquet" for key in table["key"].to_pylist()]
-    stats = [file.stat() for file in files]
-    stamps = [[f.name for f in files], [s.st_size for s in stats], [s.st_mtime_ns for s in stats]]
-    for name, values in zip(compact.STAMP, stamps, strict=True):
-        table = table.append_column(name, pa.array(values))
-    compact.path(folder).parent.mkdir()
-    pq.write_table(table, compact.path(folder))
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A sweep that nobody has read yet: without a compact file."""
+    folder = tmp_path_factory.mktemp("large") / "large"
+    make(folder, TRIALS)
+    assert not compact.path(folder).exists()
+    return folder
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_ten_thousand_trials_in_a_minute_and_two_gigabytes(root, tmp_path):
-    make(tmp_path / "large", TRIALS)
-    began = time.perf_counter()
-    command = [sys.executable, "-c", MEASURED, str(tmp_path / "large")]
+@pytest.mark.parametrize("reading", ["first", "again"])
+def test_ten_thousand_trials_in_a_minute_and_two_gigabytes(reading, root, large):
+    """Read for the first time, file by file, and again by the compact file that the first has left."""
+    assert compact.path(large).exists() is (reading == "again")
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-c", MEASURED, str(large)]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - began
+    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
+    worked = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     found = json.loads(done.stdout.splitlines()[-1])
-    print(f"{TRIALS} trials: {seconds:.1f} s, {found['peak'] / 2**20:.0f} MiB, page {found['size'] / 1e6:.1f} MB")
-    assert seconds <= SECONDS
+    told = (
+        f"{seconds:.1f} s, {worked:.1f} s of processor, {found['peak'] / 2**20:.0f} MiB, {found['size'] / 1e6:.1f} MB"
+    )
+    print(f"{TRIALS} trials, {reading}: {told}")
+    # Other work on the machine is not this command's fault: one processor's time counts where that is less.
+    assert min(seconds, worked) <= SECONDS + (FIRST if reading == "first" else 0)
     assert found["peak"] <= BYTES
     assert found["size"] < 5e6
-    page = (tmp_path / "large" / "report.html").read_text(encoding="utf-8")
+    page = (large / "report.html").read_text(encoding="utf-8")
     assert "more are left out one by one" in page

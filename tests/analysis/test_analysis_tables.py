@@ -36,10 +36,10 @@ MARKDOWN = """\
 | digits  | resnet8 | constrained  | 2     | 95.10 ± 1.27 | **94.50 ± 6.35** | **0.195 ± 0.064** | –                     | **1.50 (n=1)** | −1.00 ± 6.35  | –             |
 | digits  | resnet8 | distilled    | 1     | **97.50**    | –                | –                 | –                     | –              | –             | –             |
 
-Split: test. Mean ± half of the 95 % t interval over seeds; bold: best mean of the connected.
+Split: test. Mean ± half of the 95 % t interval over seeds; bold: best mean of the connected. DEE needs deep ensembles of several sizes: python launch.py sweep ensemble-size, then --with ensemble-size.
 """  # noqa: E501
 
-LATEX = r"""% Split: test. Mean ± half of the 95 % t interval over seeds; bold: best mean of the connected.
+LATEX = r"""% Split: test. Mean ± half of the 95 % t interval over seeds; bold: best mean of the connected. DEE needs deep ensembles of several sizes: python launch.py sweep ensemble-size, then --with ensemble-size.
 \begin{tabular}{lllllllllll}
 \toprule
 dataset & model & construction & seeds & accuracy (\%) & mean member (\%) & NLL (nats) & calibrated NLL (nats) & ECE (\%) & $\bar q$ (points) & DEE (members) \\

@@ -77,6 +77,23 @@ def test_inside_outside_and_not_comparable(tmp_path):
     assert none.why.startswith("no finished trial has test_member_mean_accuracy")
 
 
+def test_a_folder_of_images_is_what_the_user_says_it_is(tmp_path):
+    rows = [deep(seed, accuracy, dataset="imagefolder") for seed, accuracy in enumerate((92.1, 92.5))]
+    tables = read(results(tmp_path / "1", *rows))
+    assert verdicts(tables) == []
+    (found, *_) = verdicts(tables, "cifar10")
+    assert (found.word, found.measured, found.keys) == ("inside", "92.3 ± 2.5 %, 2 seeds", ("d0", "d1"))
+    other = verdicts(read(results(tmp_path / "2", deep(0, 60.0, dataset="imagefolder"))), "cifar10")[0]
+    assert other.word == "outside"
+    assert other.why.endswith("Or the images are not those of cifar10, or not all of them.")
+    with pytest.raises(BadInput, match="--as cifar: expected one of cifar10, cifar100, digits, tiny-imagenet, for"):
+        verdicts(tables, "cifar")
+    with pytest.raises(
+        BadInput, match=r"--as cifar10: expected .*, for results of a dataset that is none of them, found"
+    ):
+        verdicts(read(results(tmp_path / "3", deep(0, 92.0))), "cifar10")
+
+
 def test_midpoints_come_from_the_paths_of_the_named_policy(tmp_path):
     row = trial("p", "permuted", matching="activations", **FULL)
     points = [
@@ -161,4 +178,10 @@ def test_the_commands(tmp_path):
     assert done.exit_code == 0, done.output
     assert "1 comparisons: 0 equal, 0 within noise, 1 beyond noise" in done.output
     assert run("report", "none", "--storage", tmp_path).exit_code == 2
+    assert "no yardsticks" not in run("verify", "good", "--storage", tmp_path).output
+    results(tmp_path / "folder", deep(0, 92.1, dataset="imagefolder"))
+    done = run("verify", "folder", "--storage", tmp_path)
+    assert "imagefolder: no yardsticks; a copy of cifar10, cifar100, digits, tiny-imagenet can be" in done.output
+    assert "INSIDE" in run("verify", "folder", "--as", "cifar10", "--storage", tmp_path).output
+    assert run("verify", "folder", "--as", "cifar", "--storage", tmp_path).exit_code == 2
     assert math.isclose(yardsticks()[0].value, 92.4)

@@ -185,6 +185,7 @@ def test_a_grid_says_what_varies() -> None:
         "constraint": ["t", "beta", "constraint"],
         "ensemble-size": ["members"],
         "paper": ["construction", "model"],
+        "temperature": ["temperature", "weight"],
         "time-parameter": ["t", "beta"],
         "tradeoff": ["beta", "temperature"],
     }
