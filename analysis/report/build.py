@@ -23,6 +23,8 @@ from analysis.verify import unknown, verdicts
 
 DPI = 130
 """Of the figures in the page: sharp on a phone, and small."""
+WIDE = 750
+"""Pixels from which a figure is scrolled on a phone: shrunk to the screen it could not be read."""
 
 
 @dataclass
@@ -60,7 +62,8 @@ def _figure(entry: Entry, tables: Tables, out: Path, formats: Sequence[str]) -> 
     data = base64.b64encode(image.getvalue()).decode()
     alt = escape(f"{entry.title}. {entry.what}")
     source = f"data:image/webp;base64,{data}"
-    markup = f'<img width="{width}" height="{height}" alt="{alt}" src="{source}">'
+    kind = "wide" if width > WIDE else "narrow"
+    markup = f'<img class="{kind}" width="{width}" height="{height}" alt="{alt}" src="{source}">'
     return Made(entry, markup, keys=drawn.keys)
 
 
