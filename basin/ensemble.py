@@ -24,7 +24,9 @@ class Ensemble:
     edges: tuple[Edge, ...] = ()
     """Pairs of vertices that the construction claims to be connected."""
     anchors: tuple[int, int, int] = (0, 1, 2)
-    """Vertices that span the plane in which the ensemble is drawn, the first its origin."""
+    """Those `around` that span the plane in which the ensemble is drawn, the first its origin."""
+    beside: Stack | None = None
+    """Networks that the ensemble is drawn with and is not made of: what each member was trained after."""
     certificates: tuple[Certificate, ...] = ()
     """Proofs that members compute what they did before they were aligned."""
 
@@ -37,6 +39,10 @@ class Ensemble:
     def of_members(cls, vertices: Stack, edges: tuple[Edge, ...] = ()) -> "Ensemble":
         """The ensemble whose members are its vertices."""
         return cls(vertices, stack.unit_rows(stack.size(vertices)), edges)
+
+    def around(self) -> Stack:
+        """The vertices, then the networks beside them."""
+        return self.vertices if self.beside is None else stack.concatenate([self.vertices, self.beside])
 
     def members(self) -> Stack:
         """The M member networks; vertices themselves where coords is the identity."""

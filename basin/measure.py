@@ -108,8 +108,9 @@ def measure(task: Task, ensemble: Ensemble, evaluation: Evaluation) -> Measured:
     found.paths = list(paths(probe, alphas=grid(evaluation.alphas), policies=policies))
     found.hull = list(hull(probe, points=evaluation.hull_points, policies=policies)) if len(ensemble.coords) > 1 else []
     found.scores |= connectivity(found.paths) | gaps(found.hull)
-    if evaluation.plane_points and stack.size(ensemble.vertices) > max(ensemble.anchors):
-        around = _probe(task, ensemble.vertices, evaluation, {"test": task.data.test})
+    drawn = ensemble.around() if evaluation.plane_points else ensemble.vertices
+    if evaluation.plane_points and stack.size(drawn) > max(ensemble.anchors):
+        around = _probe(task, drawn, evaluation, {"test": task.data.test})
         with suppress(CollinearError):  # with t = 1 the branches are one network: that is a result
             found.plane = list(plane(around, ensemble.anchors, points=evaluation.plane_points, policy="reset"))
     return found

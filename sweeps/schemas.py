@@ -179,7 +179,9 @@ def planes() -> pa.Schema:
             KEY,
             column("split", pa.string(), "val or test."),
             column("policy", pa.string(), "What was done about BatchNorm statistics."),
-            column("vertex", pa.int64(), "The vertex that this is; null for a point of the grid."),
+            column(
+                "vertex", pa.int64(), "The vertex that this is, teachers after students; null for a point of the grid."
+            ),
             column("x", pa.float64(), "Coordinate along the first side.", "weight"),
             column("y", pa.float64(), "Coordinate orthogonal to it.", "weight"),
             column("residual", pa.float64(), "Distance from the plane.", "weight"),

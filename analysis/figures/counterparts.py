@@ -14,9 +14,10 @@ from analysis.registry import Drawn
 TITLE = "Members and their connected counterparts"
 WHAT = (
     "Measured, where the paper has a sketch. The plane through member 0, another member of the deep ensemble, and its "
-    "counterpart in the basin of member 0: the same function with hidden units reordered. Colour: loss of the network "
-    "at each point. Arrows lead from a member to its counterpart; vertices off the plane are drawn at their projection "
-    "with their distance from it (in units of weight), and the colour beneath them is not theirs."
+    "counterpart in the basin of member 0: of permuted ensembles the same function with hidden units reordered, of "
+    "distilled ones the student that learned from it (and member 0 is a student of its own teacher θ₀). Colour: loss "
+    "of the network at each point. Arrows lead from a member to its counterpart; vertices off the plane are drawn at "
+    "their projection with their distance from it (in units of weight), and the colour beneath them is not theirs."
 )
 NEEDS = "python launch.py sweep paper --set plane_points=21"
 
@@ -35,17 +36,22 @@ def draw(tables: Tables) -> Drawn:
     looks = style.looks(tables)
     data: dict[str, Any] = {}
     for ax, (title, plane) in zip(axes, found.items(), strict=True):
-        after = looks.get(title.rpartition(": ")[2], style.KNOWN["permuted"])
-        data[title] = _panel(ax, plane, after)
+        data[title] = _panel(ax, plane, looks[_of(title)])
         ax.set_title(title)
         figure.colorbar(ax.collections[0], ax=ax, label=f"{tables.split} loss (nats)", format="%.2g", shrink=0.9)
-    names = {"deep ensemble": (style.KNOWN["deep"], "w"), "counterpart": (style.KNOWN["permuted"], None)}
+    names = {"deep ensemble": (style.KNOWN["deep"], "w")}
+    names |= {f"counterpart, {name}": (looks[name], None) for name in style.order(_of(title) for title in found)}
     handles = [
         Line2D([], [], ls="", marker=look.marker, color=look.colour, mfc=face or look.colour, label=name)
         for name, (look, face) in names.items()
     ]
     style.legend(figure, {}, points=True, more=handles)
     return Drawn(figure, [plane.key for plane in found.values()], data)
+
+
+def _of(title: str) -> str:
+    """The construction that a panel is about."""
+    return title.rpartition(": ")[2]
 
 
 def _both(tables: Tables, configuration: Configuration) -> Plane | None:

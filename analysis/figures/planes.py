@@ -15,10 +15,13 @@ TITLE = "Planes through three networks"
 WHAT = (
     "Loss (left) and accuracy (right) of the networks in the plane through three vertices of one ensemble each, the "
     "first at the origin, BatchNorm statistics re-estimated where the model has any. Members off the plane are drawn "
-    "hollow at their projection with their distance from it; `before` is an aligned member as it was. Each panel has "
-    "its own colour scale. Axes in units of weight; not to one scale where an ensemble lies almost on a line."
+    "hollow at their projection with their distance from it; `before` is an aligned member as it was, `teacher` what a "
+    "distilled one learned from. Each panel has its own colour scale. Axes in units of weight; not to one scale where "
+    "an ensemble lies almost on a line."
 )
 NEEDS = "python launch.py sweep paper --set plane_points=21"
+OTHERS = {"distilled": "teacher {}"}
+"""What the vertices beyond the members are called, where they are not the members before something was done to them."""
 
 
 def draw(tables: Tables) -> Drawn:
@@ -39,7 +42,7 @@ def draw(tables: Tables) -> Drawn:
         for ax, what, unit in ((left, "loss", "nats"), (right, "accuracy", "%")):
             drawn = contours(ax, plane, what)
             figure.colorbar(drawn, ax=ax, label=f"{tables.split} {what} ({unit})", format="%.3g", shrink=0.9)
-            _vertices(ax, plane, looks[name], members[plane.key])
+            _vertices(ax, plane, looks[name], members[plane.key], OTHERS.get(name, "{} before"))
         left.set_title(f"{' · '.join(setting)}: {name}")
         left.set_ylabel("weight")
         data["/".join((*setting, name))] = {
@@ -52,11 +55,11 @@ def draw(tables: Tables) -> Drawn:
     return Drawn(figure, [plane.key for plane in found.values()], data)
 
 
-def _vertices(ax: Axes, plane: Plane, look: style.Look, members: int) -> None:
+def _vertices(ax: Axes, plane: Plane, look: style.Look, members: int, other: str) -> None:
     for vertex in plane.vertices:
         inside = vertex["vertex"] in plane.anchors
         far = "" if inside else f", {vertex['residual']:.3g} off"
         if vertex["vertex"] < members:
             mark(ax, vertex, look, f"{vertex['vertex']}{far}", hollow=not inside)
         elif inside and vertex["vertex"] > members:
-            mark(ax, vertex, style.KNOWN["deep"], f"{vertex['vertex'] - members} before", hollow=True)
+            mark(ax, vertex, style.KNOWN["deep"], other.format(vertex["vertex"] - members), hollow=True)

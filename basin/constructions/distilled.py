@@ -1,7 +1,7 @@
 """A deep ensemble re-discovered in one basin: branches of one trunk, each learning from its own teacher."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from basin.constraints import Constraint, tied
@@ -52,7 +52,8 @@ class Distilled:
 
     def grow(self, task: Task) -> Iterator[Ensemble]:
         """The students after each epoch."""
-        teachers = Teachers(task.network, task.teachers(self.members), task.meter)
+        deep = task.teachers(self.members)
+        teachers = Teachers(task.network, deep, task.meter)
         if self.weight and self.inputs == "plain" and task.data.augment == "none":
             teachers.remember(task.data, task.runs.training.batch_size)
         loss = Distillation(
@@ -69,4 +70,6 @@ class Distilled:
             ),
         )
         edges = star_pairs(self.members) if self.constraint == "star" else all_pairs(self.members)
-        return (Ensemble.of_members(state.thetas, edges) for state in states)
+        own = self.teacher == "own"  # the plane through student 0, teacher 1 and its student; the mean is nobody's
+        beside, anchors = (deep, (0, self.members + 1, 1)) if own else (None, (0, 1, 2))
+        return (replace(Ensemble.of_members(s.thetas, edges), beside=beside, anchors=anchors) for s in states)

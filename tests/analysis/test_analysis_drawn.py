@@ -210,6 +210,10 @@ def test_planes_are_grids_by_rows_of_y(tmp_path):
     assert shown["loss"] == [[1.0, 3.0], [1.0, 3.0]]
     assert [(v["vertex"], v["x"], v["y"], v["residual"]) for v in shown["vertices"]] == [(0, 0, 0, 0), (1, 2, 1, 0.7)]
     assert [text.get_text() for text in drawn.figure.axes[0].texts] == ["0", "1, 0.7 off"]
+    beside = {v: point | {"vertex": v, "x": 2.0 * (v == 3), "y": 1.0, "accuracy": 0.0, "loss": 1.0} for v in (2, 3)}
+    for name, word in (("permuted", "1 before"), ("distilled", "teacher 1")):
+        whole = store(tmp_path / name, trial("a", name, members=2), planes=[*rows, *beside.values()])
+        assert word in [text.get_text() for text in planes.draw(whole).figure.axes[0].texts]
     with pytest.raises(Missing, match="no trial has a plane on the val split"):
         planes.draw(read(tmp_path, "val"))
 

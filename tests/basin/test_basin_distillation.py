@@ -17,6 +17,9 @@ from basin.constructions.constrained import Constrained
 from basin.constructions.distilled import Distilled
 from basin.data.batches import positions
 from basin.distillation import Distillation, Teachers
+from basin.evaluation import predict
+from basin.measure import Evaluation, measure
+from basin.metrics.prediction import member_accuracies
 from basin.objective import Batch, Objective, mixup
 from basin.seeds import generator
 from basin.stack import Stack
@@ -124,6 +127,29 @@ def test_teachers_are_read_once(tmp_path: Path, cache: Path) -> None:
     shutil.rmtree(tmp_path / "gone")
     *_, ensemble = growing
     assert same(ensemble.vertices, expected)
+
+
+def test_the_plane_shows_students_and_their_teachers(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache)
+    ensemble = grown(work, Distilled(members=3, t=0.2))
+    found = measure(work, ensemble, Evaluation(alphas=3, plane_points=2))
+    vertices = {point.vertex: point for point in found.plane if point.vertex is not None}
+    teachers, students = (
+        stack.flatten(s, work.network.weights).double() for s in (work.teachers(3), ensemble.vertices)
+    )
+    apart = {k: float((w - students[0]).norm()) for k, w in enumerate([*students, *teachers])}
+    assert {k: math.hypot(p.x, p.y, p.residual) for k, p in vertices.items()} == pytest.approx(apart, abs=1e-6)
+    assert [k for k, p in vertices.items() if p.residual < 1e-6] == [0, 1, 4]  # student 0, student 1, teacher 1
+    held = work.data.test
+    scores = member_accuracies(predict(work.network, work.teachers(3), held, work.data).double(), held.labels)
+    assert [vertices[k].accuracy for k in (3, 4, 5)] == scores.tolist()
+    assert stack.size(ensemble.members()) == len(found.members) == 3
+
+
+def test_who_learns_from_all_teachers_has_none_of_its_own(tmp_path: Path, cache: Path) -> None:
+    ensemble = grown(task(tmp_path, cache), Distilled(members=3, t=0.2, teacher="ensemble"))
+    assert ensemble.beside is None
+    assert ensemble.anchors == (0, 1, 2)
 
 
 # All teachers together.
