@@ -77,9 +77,7 @@ def verdicts(tables: Tables, taken_as: str | None = None) -> list[Verdict]:
         near = [c for c in own if _facts(c).items() >= _topic(yardstick).items()]
         if near:
             found.append(_judge(tables, yardstick, near))
-    return [
-        _doubting(verdict, taken_as) if taken_as == verdict.yardstick.where["dataset"] else verdict for verdict in found
-    ]
+    return [_doubting(v, taken_as) if taken_as and v.yardstick.where["dataset"] == taken_as else v for v in found]
 
 
 def known() -> list[str]:

@@ -25,10 +25,10 @@ class Ensemble:
     """Pairs of vertices that the construction claims to be connected."""
     anchors: tuple[int, int, int] = (0, 1, 2)
     """Those `around` that span the plane in which the ensemble is drawn, the first its origin."""
-    beside: Stack | None = None
-    """Networks that the ensemble is drawn with and is not made of: what each member was trained after."""
     certificates: tuple[Certificate, ...] = ()
     """Proofs that members compute what they did before they were aligned."""
+    beside: Stack | None = None
+    """Networks that the ensemble is drawn with and is not made of: what each member was trained after."""
 
     def __post_init__(self) -> None:
         sums = self.coords.sum(dim=1)
