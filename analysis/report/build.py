@@ -23,7 +23,7 @@ from analysis.verify import unknown, verdicts
 
 DPI = 130
 """Of the figures in the page: sharp on a phone, and small."""
-WIDE = 750
+WIDE = 640
 """Pixels from which a figure is scrolled on a phone: shrunk to the screen it could not be read."""
 
 
