@@ -10,6 +10,9 @@ from analysis import style
 from analysis.errors import Missing
 from analysis.queries import Configuration, Tables
 
+LINES = (5, -13, 18, -26, 31, -39)
+"""Points above a vertex at which its name may stand, the first the best."""
+
 
 @dataclass(frozen=True)
 class Plane:
@@ -63,11 +66,26 @@ def contours(ax: Axes, plane: Plane, what: str) -> Any:
     return drawn
 
 
-def _taken(ax: Axes, vertex: dict[str, Any]) -> bool:
-    """Whether the name of another vertex stands where this one's would."""
-    wide, high = (float(np.ptp(limits)) for limits in (ax.get_xlim(), ax.get_ylim()))
-    names = [text.xy for text in ax.texts if text.arrow_patch is None]
-    return any(abs(x - vertex["x"]) < 0.4 * wide and abs(y - vertex["y"]) < 0.06 * high for x, y in names)
+def _extent(ax: Axes, at: tuple[float, float], name: str, side: str, line: int) -> tuple[float, float, float]:
+    """Left and right end and height of a name at a vertex, in points, near enough to see whether it is upon another."""
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    wide, high = (72 / ax.get_figure().dpi * size for size in (ax.bbox.width, ax.bbox.height))
+    x, reach = (at[0] - left) / (right - left) * wide, 10 + 4.7 * len(name)
+    y = (at[1] - bottom) / (top - bottom) * high + line
+    return (x, x + reach, y) if side == "left" else (x - reach, x, y)
+
+
+def _line(ax: Axes, at: tuple[float, float], name: str, side: str, *, below: bool) -> int:
+    """How many points above the vertex its name stands, so that it is upon no other name."""
+    names = [text for text in ax.texts if text.arrow_patch is None]
+    taken = [_extent(ax, text.xy, text.get_text(), text.get_ha(), text.xyann[1]) for text in names]
+
+    def free(line: int) -> bool:
+        left, right, height = _extent(ax, at, name, side, line)
+        return all(right < start or end < left or abs(height - other) > 12 for start, end, other in taken)
+
+    lines = LINES[1::2] + LINES[::2] if below else LINES
+    return next(filter(free, lines), lines[0])
 
 
 def mark(
@@ -77,12 +95,10 @@ def mark(
     face = "white" if hollow else look.colour
     edge = look.colour if hollow else "white"
     ax.scatter(vertex["x"], vertex["y"], s=46, c=face, ec=edge, lw=1.4, marker=look.marker, zorder=4)
-    below = below or _taken(ax, vertex)
     left, right = ax.get_xlim()
     inward = vertex["x"] < (left + right) / 2  # names grow towards the middle, so that none leaves the panel
-    place = {"xytext": (6 if inward else -6, -13 if below else 5), "ha": "left" if inward else "right"}
+    at, side = (vertex["x"], vertex["y"]), "left" if inward else "right"
+    place = {"xytext": (6 if inward else -6, _line(ax, at, name, side, below=below)), "ha": side}
     box = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.75}
-    words = ax.annotate(
-        name, (vertex["x"], vertex["y"]), bbox=box, textcoords="offset points", fontsize=8, zorder=5, **place
-    )
+    words = ax.annotate(name, at, bbox=box, textcoords="offset points", fontsize=8, zorder=5, **place)
     words.set_in_layout(False)

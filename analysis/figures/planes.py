@@ -16,8 +16,8 @@ WHAT = (
     "Loss (left) and accuracy (right) of the networks in the plane through three vertices of one ensemble each, the "
     "first at the origin, BatchNorm statistics re-estimated where the model has any. Members off the plane are drawn "
     "hollow at their projection with their distance from it; `before` is an aligned member as it was, `teacher` what a "
-    "distilled one learned from. Each panel has its own colour scale. Axes in units of weight; not to one scale where "
-    "an ensemble lies almost on a line."
+    "distilled one learned from. Each panel has its own colour scale, and is white beyond what was evaluated. Axes in "
+    "units of weight; not to one scale where an ensemble lies almost on a line."
 )
 NEEDS = "python launch.py sweep paper --set plane_points=21"
 OTHERS = {"distilled": "teacher {}"}

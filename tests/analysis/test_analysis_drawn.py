@@ -218,6 +218,17 @@ def test_planes_are_grids_by_rows_of_y(tmp_path):
         planes.draw(read(tmp_path, "val"))
 
 
+def test_planes_name_vertices_at_one_place_one_above_the_other(tmp_path):
+    point = {"key": "a", "split": "test", "policy": "reset", "residual": 0.0, "accuracy": 90.0}
+    grid = [point | {"vertex": None, "x": x, "y": y, "loss": 1.0 + x} for x in (0.0, 2.0) for y in (0.0, 1.0)]
+    places = [(0.0, 0.0), (1.0, 0.5), (1.0, 0.5), (1.0, 0.5), (2.0, 0.5)]
+    rows = [point | {"vertex": v, "x": x, "y": y, "loss": 1.0} for v, (x, y) in enumerate(places)]
+    drawn = planes.draw(store(tmp_path, trial("a", members=5), planes=[*grid, *rows]))
+    lines = {text.get_text(): text.xyann[1] for text in drawn.figure.axes[0].texts}
+    assert lines["0"] == lines["1"] == lines["4"]
+    assert len({lines[name] for name in "123"}) == 3
+
+
 def test_quality_cost_counts_teachers_apart(tmp_path):
     costs = {"passes": 100, "teacher_passes": 60, "teacher_forwards": 30, "seconds": 5.0}
     rows = [trial("a", "distilled", test_accuracy=90.0, **costs)]
