@@ -16,7 +16,7 @@ from sweeps import compact, store
 
 TRIALS = 10_000
 SECONDS, BYTES = 60, 2 * 2**30
-FIRST = 60
+FIRST = 180
 """Seconds more that reading every trial's own file takes, before there is a compact file."""
 DETAILED = 1_500
 """Searched trials that have the other tables too; the page holds 1,000."""
