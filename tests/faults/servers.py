@@ -88,7 +88,15 @@ class Postgres:
         """Make and start it."""
         if os.geteuid() == 0:
             shutil.chown(self.folder, "postgres", "postgres")
-        self._run("initdb", "--username=mlflow", "--auth=trust", "--no-sync", str(self.folder / "data"))
+        self._run(
+            "initdb",
+            "--username=mlflow",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--no-sync",
+            str(self.folder / "data"),
+        )
         self.start()
 
     def remove(self) -> None:
