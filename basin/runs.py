@@ -4,14 +4,15 @@ A run is one member's training from scratch. Its folder holds its states as safe
 the budget for member 0 (the trunk of any time t continues from the nearest), the last one for the others.
 """
 
+import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from basin import stack
@@ -113,8 +114,26 @@ def save(state: State, path: Path, **notes: str) -> None:
         tensors |= {f"slots/{slot}/{name}": tensor for name, tensor in named.items()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     notes |= {"step": str(state.step), "loss": repr(state.loss)}
-    notes["checksum"] = checksum(tensors, notes)
-    replace_atomically(path, lambda temporary: save_file(tensors, temporary, notes))
+    content = serialized(tensors, notes)
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    replace_atomically(path, write)
+
+
+def serialized(tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> bytes:
+    """Tensors and notes as a safetensors file that knows its checksum; equal contents are equal files.
+
+    The library writes notes in an order of its own each time.
+    """
+    written = safetensors.torch.save(dict(tensors), {**notes, "checksum": checksum(tensors, notes)})
+    size = int.from_bytes(written[:8], "little")
+    header = json.loads(written[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + written[8 + size :]
 
 
 def load(path: Path) -> State | None:

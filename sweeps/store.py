@@ -11,12 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet
-from safetensors.torch import save
 
 from basin.errors import UsageError
 from basin.files import replace_atomically
 from basin.measure import Predictions
-from basin.runs import checksum
+from basin.runs import serialized
 from basin.trial import Outcome, Trial
 from sweeps import compact
 from sweeps.schemas import ALWAYS, SCHEMAS
@@ -80,9 +79,7 @@ class Store:
     def write_weights(self, key: str, outcome: Outcome) -> None:
         """The vertices of the ensemble, each tensor with a leading member axis."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in outcome.ensemble.vertices.items()}
-        notes = {"key": key}
-        content = save(tensors, notes | {"checksum": checksum(tensors, notes)})
-        _write(self.folder / "weights" / f"{key}.safetensors", content)
+        _write(self.folder / "weights" / f"{key}.safetensors", serialized(tensors, {"key": key}))
 
 
 @cache
