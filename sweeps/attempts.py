@@ -40,7 +40,14 @@ class Attempts:
 
     def _place(self) -> str:
         """How far the trial has come: it changes with each checkpoint and each entry of the journal."""
-        return repr((runs.notes(self.scratch / "state.safetensors"), _size(self.scratch / "journal.json")))
+        return repr((runs.notes(self.scratch / "state.safetensors").get("meter"), self._recorded()))
+
+    def _recorded(self) -> int:
+        """Ensembles that the journal knows of; not what it says of time, which passes where nothing gets on."""
+        try:
+            return len(json.loads((self.scratch / "journal.json").read_text())["passes"])
+        except (OSError, ValueError, LookupError, TypeError):
+            return 0
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -51,10 +58,6 @@ class Attempts:
     def _write(self, place: str, count: int, error: str) -> None:
         contents = {"place": place, "count": count, "error": error}
         write_atomically(self.scratch / "attempts.json", json.dumps(contents))
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 @contextmanager
