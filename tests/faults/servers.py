@@ -1,5 +1,6 @@
 """A real MLflow server, and a real PostgreSQL behind it, which can be stopped and started again."""
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -142,8 +143,9 @@ def binaries() -> Path | None:
 
 def postgres_or_skip() -> None:
     """Skip the test where there is no PostgreSQL; where everything must hold, that is a failure."""
-    reason = "no PostgreSQL: `apt-get install postgresql`"
-    if binaries() and (os.geteuid() != 0 or any(user.pw_name == "postgres" for user in pwd.getpwall())):
+    reason = "no PostgreSQL (`apt-get install postgresql`), or no driver of it (`psycopg[binary]`)"
+    user = os.geteuid() != 0 or any(found.pw_name == "postgres" for found in pwd.getpwall())
+    if binaries() and user and importlib.util.find_spec("psycopg"):
         return
     if os.environ.get("CI"):
         pytest.fail(reason)
