@@ -57,6 +57,11 @@ def several(sampler: Sampler, draws: int) -> Sampler:
     return draw
 
 
+def mixed_networks(constraint: str, beta: float, draws: int) -> int:
+    """Mixed networks of each step under a constraint of strength β."""
+    return draws if beta and constraint in SAMPLERS else 0
+
+
 def tied(objective: Objective, *, constraint: str, beta: float, draws: int = 1, orthogonal: float = 0.0) -> Objective:
     """The objective under a constraint of strength β, and the separate term that pushes members apart."""
     penalties: list[tuple[float, Penalty]] = [(orthogonal, orthogonality)]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-from basin.constructions import constructions
+from basin.constructions import Spends, constructions
 from basin.ensemble import Ensemble
 from basin.spec import Bounds, Search, check
 from basin.task import Task
@@ -29,6 +29,10 @@ class Noop:
     def needs(self, steps: int) -> dict[int, int]:
         """Nothing."""
         return {}
+
+    def spends(self, steps: int) -> Spends:
+        """Nothing."""
+        return Spends(0)
 
     def grow(self, task: Task) -> Iterator[Ensemble]:
         """One ensemble."""

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-from basin.constraints import Constraint, tied
-from basin.constructions import constructions
+from basin.constraints import Constraint, mixed_networks, tied
+from basin.constructions import Spends, constructions
 from basin.ensemble import Ensemble, all_pairs, star_pairs
 from basin.errors import UsageError
 from basin.objective import Objective
@@ -47,6 +47,12 @@ class Constrained:
     def needs(self, steps: int) -> dict[int, int]:
         """The trunk, up to t."""
         return {0: round(self.t * steps)}
+
+    def spends(self, steps: int) -> Spends:
+        """The trunk, then in each step the branches and the mixed networks."""
+        trunk = round(self.t * steps)
+        networks = self.members + mixed_networks(self.constraint, self.beta, self.draws)
+        return Spends((steps - trunk) * networks, trunk)
 
     def grow(self, task: Task) -> Iterator[Ensemble]:
         """The branches after each epoch."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from basin import stack
-from basin.constructions import constructions
+from basin.constructions import Spends, constructions
 from basin.ensemble import Ensemble
 from basin.spec import Bounds, check
 from basin.task import Task
@@ -25,6 +25,10 @@ class Deep:
     def needs(self, steps: int) -> dict[int, int]:
         """All members' whole runs."""
         return dict.fromkeys(range(self.members), steps)
+
+    def spends(self, steps: int) -> Spends:
+        """Those of its single runs."""
+        return Spends(0, self.members * steps)
 
     def grow(self, task: Task) -> Iterator[Ensemble]:
         """The ensemble of the first 1, 2, … K networks."""

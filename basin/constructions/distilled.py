@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
-from basin.constraints import Constraint, tied
-from basin.constructions import constructions
+from basin.constraints import Constraint, mixed_networks, tied
+from basin.constructions import Spends, constructions
 from basin.distillation import Distillation, Teachers
 from basin.ensemble import Ensemble, all_pairs, star_pairs
 from basin.objective import mixup
@@ -49,6 +49,12 @@ class Distilled:
     def needs(self, steps: int) -> dict[int, int]:
         """The teachers' whole runs; the trunk is part of the first."""
         return dict.fromkeys(range(self.members), steps)
+
+    def spends(self, steps: int) -> Spends:
+        """The trunk, then in each step the students and the mixed networks; teachers are counted apart."""
+        trunk = round(self.t * steps)
+        networks = self.members + mixed_networks(self.constraint, self.beta, self.draws)
+        return Spends((steps - trunk) * networks, trunk)
 
     def grow(self, task: Task) -> Iterator[Ensemble]:
         """The students after each epoch."""

@@ -13,7 +13,7 @@ from basin.alignment.matching import Matcher
 from basin.alignment.weight_matching import WeightMatching
 from basin.connectivity.paths import barrier_matrix, grid, paths
 from basin.connectivity.probe import Probe
-from basin.constructions import constructions
+from basin.constructions import Spends, constructions
 from basin.ensemble import Ensemble, all_pairs
 from basin.models.symmetry import symmetry_of
 from basin.policies import Setting
@@ -42,6 +42,10 @@ class Permuted:
     def needs(self, steps: int) -> dict[int, int]:
         """The deep ensemble's whole runs."""
         return dict.fromkeys(range(self.members), steps)
+
+    def spends(self, steps: int) -> Spends:
+        """Those of its single runs."""
+        return Spends(0, self.members * steps)
 
     def grow(self, task: Task) -> Iterator[Ensemble]:
         """The aligned ensemble, once.

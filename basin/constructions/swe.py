@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import torch
 
 from basin import stack
-from basin.constructions import constructions
+from basin.constructions import Spends, constructions
 from basin.ensemble import Ensemble, chain
 from basin.errors import UsageError
 from basin.spec import Bounds, Search, check
@@ -45,6 +45,10 @@ class SWE:
     def needs(self, steps: int) -> dict[int, int]:
         """Nothing: its learning rate differs from that of a run trained alone from the first step."""
         return {}
+
+    def spends(self, steps: int) -> Spends:
+        """One network up to the last snapshot, and what anneals the snapshots."""
+        return Spends(self.snapshots(steps)[-1] + self.members * self.anneal)
 
     def snapshots(self, steps: int) -> list[int]:
         """The steps at which snapshots are taken; raises UsageError if the budget has no room for them."""

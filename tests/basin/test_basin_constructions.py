@@ -13,6 +13,7 @@ from basin.constructions import Construction, constructions
 from basin.ensemble import Ensemble, all_pairs
 from basin.spec import describe
 from basin.task import Task
+from basin.training import State
 
 EPOCHS, STEPS = 3, 15
 
@@ -79,6 +80,7 @@ def test_contract(name: str, kind: str, tmp_path: Path, cache: Path) -> None:
         assert all(bool(tensor.isfinite().all()) for tensor in ensemble.vertices.values())
     assert len(ensembles[-1].coords) == construction.members == 3
     assert spent(work.meter) == COSTS[name]
+    assert construction.spends(STEPS).passes == work.meter.passes, "`spends` is not what it took"
     again = task(tmp_path, cache, **MODELS[kind])
     assert same(grown(again, make(name)).vertices, ensembles[-1].vertices), "not a function of the seed"
     assert spent(again.meter) == COSTS[name]
@@ -109,11 +111,43 @@ def test_a_variant_cut_off_anywhere_ends_the_same(variant: str, optimizer: str, 
     name, fields = VARIANTS[variant]
     construction, work = make(name, **fields), task(tmp_path, cache, **changes)
     ensembles = copies(work, construction)
+    assert construction.spends(STEPS).passes == work.meter.passes
     for stop in range(1, len(ensembles)):
         first, second = task(tmp_path, cache, **changes), task(tmp_path, cache, **changes)
         resumed = cut_off(first, second, construction, stop, tmp_path / f"scratch-{stop}")
         assert same(resumed.vertices, ensembles[-1].vertices), stop
         assert spent(second.meter) == spent(work.meter), stop
+
+
+class Watched(Task):
+    """A task that notes the passes of single runs that are counted as its own."""
+
+    shared = 0
+
+    def single(self, member: int) -> State:
+        self.shared += self.runs.steps
+        return super().single(member)
+
+    def trunk(self, t: float) -> State:
+        self.shared += round(t * self.runs.steps)
+        return super().trunk(t)
+
+
+EACH = {name: (name, {}) for name in constructions} | VARIANTS
+
+
+@pytest.mark.parametrize("variant", EACH)
+@pytest.mark.parametrize("t", [None, 0.4])
+def test_what_is_spent_is_known_before(variant: str, t: float | None, tmp_path: Path, cache: Path) -> None:
+    name, fields = EACH[variant]
+    if t is not None and "share_init" not in fields:
+        fields = {**fields, "t": t}
+    construction, plain = make(name, **fields), task(tmp_path, cache)
+    work = Watched(plain.network, plain.data, plain.runs)
+    grown(work, construction)
+    spends = construction.spends(STEPS)
+    assert (spends.own, spends.shared) == (work.meter.passes - work.shared, work.shared)
+    assert spends.shared <= sum(construction.needs(STEPS).values())
 
 
 @pytest.mark.parametrize("name", list(constructions))
