@@ -76,6 +76,9 @@ def sweep(
     sampler: Annotated[str | None, typer.Option(help="tpe, nsga2 or random. Default: the study's.")] = None,
     cpus_per_trial: Annotated[float, typer.Option(min=0)] = 1,
     gpus_per_trial: Annotated[float, typer.Option(min=0)] = 0,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Trials at once. Default: what the cluster has.")
+    ] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of decoded datasets. Default: ~/.cache.")] = None,
     deadline: Annotated[
         float | None, typer.Option(min=0.1, help="Seconds in which a trial must finish an epoch, or is begun again.")
@@ -105,6 +108,7 @@ def sweep(
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
         deadline=deadline,
+        concurrency=concurrency,
     )
     with Board(out) as board:
         report = run_sweep(chosen, options, board)

@@ -25,6 +25,8 @@ class Options:
     gpus_per_trial: float = 0
     deadline: float | None = None
     """Seconds without a sign of life after which a trial's process is ended, and the trial tried again."""
+    concurrency: int | None = None
+    """Trials at once; None for what the cluster has room for when the sweep starts."""
 
 
 class Listener(Protocol):

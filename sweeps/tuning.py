@@ -1,5 +1,6 @@
 """Ray and Tune: a cluster, and one Tuner a phase; what Tune writes is thrown away after it."""
 
+import json
 import logging
 import os
 import shutil
@@ -32,6 +33,12 @@ def knock(address: str) -> None:
         socket.create_connection((host, int(port or 10001)), timeout=10).close()
 
 
+def _in_job_with_code() -> bool:
+    """Whether we are a job of `ray job submit --working-dir`: its code is with all its workers already."""
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    return "working_dir" in (job.get("runtime_env") or {})
+
+
 class Pool:
     """A Ray cluster for the time of a sweep."""
 
@@ -55,8 +62,8 @@ class Pool:
         more: dict[str, Any] = {}
         if address == "local":
             more = {"include_dashboard": False}
-        elif address.startswith("ray://"):
-            # The driver that imports us runs on the cluster: the code travels there, without what git ignores.
+        elif not _in_job_with_code():
+            # Workers import us on other machines: the code travels there, without what git ignores.
             more = {"runtime_env": {"working_dir": str(Path(__file__).resolve().parents[1])}}
         try:
             knock(address)
@@ -85,6 +92,8 @@ class Pool:
     def _slots(self) -> int:
         """Trials that the cluster has room for at once."""
         there, options = ray.cluster_resources(), self._options
+        if options.concurrency:  # said by who knows what the cluster can grow to
+            return options.concurrency
         slots = [int(there.get("CPU", 0) // options.cpus_per_trial)] if options.cpus_per_trial else []
         slots += [int(there.get("GPU", 0) // options.gpus_per_trial)] if options.gpus_per_trial else []
         if not slots or min(slots) < 1:
