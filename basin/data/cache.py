@@ -1,6 +1,7 @@
 """Images decoded once, then mapped: every process of a machine shares one copy."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import shutil
@@ -25,7 +26,8 @@ _seen: set[tuple[tuple[Path, int, int], ...]] = set()
 def load(dataset: Dataset, *, source: Path | None = None, cache: Path) -> tuple[Arrays, str]:
     """The arrays of a dataset, mapped from `cache/<name>-<identity>/`, and the hash of their content.
 
-    Decodes first if they are not there, or are damaged. Raises UsageError if that cannot be done.
+    Decodes first if they are not there, or are damaged; of several processes one decodes, the others wait for it.
+    Raises UsageError if that cannot be done.
     """
     from basin.data import datasets
 
@@ -35,15 +37,19 @@ def load(dataset: Dataset, *, source: Path | None = None, cache: Path) -> tuple[
     folder = cache / f"{name}-{identity(dataset, source)}"
     arrays = _open(folder)
     if arrays is None:
-        with _directory(cache) as temporary:
-            decoded = dataset.decode(source, cache / "download")
-            try:
-                _write(decoded, temporary, source)
-            except OSError as error:
-                raise _unwritable(cache, error) from None
-            _publish(temporary, folder)
-        arrays = _open(folder) or decoded
+        with _directory(cache) as temporary, _alone(folder):
+            arrays = _open(folder) or _decode(dataset, source, temporary, folder)
     return arrays, arrays.hash
+
+
+def _decode(dataset: Dataset, source: Path | None, temporary: Path, folder: Path) -> Arrays:
+    decoded = dataset.decode(source, folder.parent / "download")
+    try:
+        _write(decoded, temporary, source)
+    except OSError as error:
+        raise _unwritable(folder.parent, error) from None
+    _publish(temporary, folder)
+    return _open(folder) or decoded
 
 
 def identity(dataset: Dataset, source: Path | None) -> str:
@@ -116,6 +122,19 @@ def _directory(cache: Path) -> Iterator[Path]:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process makes this folder. Who comes while the lock is removed decodes too, to no harm."""
+    path = folder.with_name(f".{folder.name}.lock")
+    with path.open("w") as lock:
+        with contextlib.suppress(OSError):  # a file system without locks: all decode, one is published
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _unwritable(cache: Path, error: OSError) -> UsageError:

@@ -3,9 +3,11 @@
 import json
 import os
 import resource
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,6 +92,23 @@ def test_many_makers_at_once_do_no_harm(tmp_path: Path) -> None:
     assert {digest for _, digest in made} == {HASH}
     assert all((arrays.train_images == made[0][0].train_images).all() for arrays, _ in made)
     only(tmp_path)
+
+
+def test_one_maker_of_many_decodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials that start together on a machine wait for one of them."""
+    decode, decoded = type(DIGITS).decode, []
+
+    def slowly(*arguments: Any) -> Any:
+        decoded.append(arguments)
+        time.sleep(0.5)
+        return decode(*arguments)
+
+    monkeypatch.setattr(type(DIGITS), "decode", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        hashes = list(pool.map(lambda _: load(DIGITS, cache=tmp_path)[1], range(4)))
+    assert hashes == [HASH] * 4
+    assert len(decoded) == 1
+    assert only(tmp_path).name == f"digits-{identity(DIGITS, None)}"
 
 
 def test_meta_says_where_images_came_from(tmp_path: Path, source: Callable[[str], Path]) -> None:
