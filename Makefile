@@ -9,7 +9,7 @@ ready := .venv/.ready
 STUDY ?= quickstart
 
 .DEFAULT_GOAL := help
-.PHONY: help env sweep test check clean
+.PHONY: help env sweep test check drill audit clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -29,6 +29,12 @@ check: $(ready) ## lint, format, types, import contracts
 	$(python) -m ruff format --check
 	$(python) -m mypy
 	.venv/bin/lint-imports --no-logo
+
+drill: $(ready) ## three hosts on this machine, a cut link, a killed host (root, Debian packages: docs/cluster.md)
+	$(python) tests/drill/drill.py
+
+audit: $(ready) ## known vulnerabilities of what uv.lock names (asks osv.dev)
+	$$(command -v uv || echo .uv/bin/uv) audit --frozen
 
 clean: ## remove the environment and every cache; results stay
 	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

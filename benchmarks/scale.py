@@ -54,17 +54,20 @@ class Meter:
     folder: Path
     memory: list[tuple[int, float]] = field(default_factory=list)
     """Finished trials, and MiB resident in the driver."""
+    worked: list[tuple[int, float]] = field(default_factory=list)
+    """Finished trials, and processor seconds that the driver has spent: they do not depend on what else runs."""
     tune_files: int = 0
     """Files of Tune's own at once, at most; they go with their phase."""
 
     def look(self) -> None:
         """Take one sample."""
         self.memory.append((len(self.watch.ends), resident(os.getpid()) / MEBIBYTE))
+        self.worked.append((len(self.watch.ends), time.process_time()))
         self.tune_files = max(self.tune_files, len(list(files(self.folder / "tune"))))
 
-    def at(self, trials: int) -> float:
-        """The driver's MiB when so many trials had ended."""
-        return next((size for count, size in self.memory if count >= trials), self.memory[-1][1])
+    def at(self, samples: list[tuple[int, float]], trials: int) -> float:
+        """A sample when so many trials had ended."""
+        return next((value for count, value in samples if count >= trials), samples[-1][1])
 
 
 def run(options: Options) -> Report:
@@ -92,7 +95,9 @@ def _growth(settings: Settings, storage: Path) -> Numbers:
     numbers: Numbers = {}
     for start in range(0, count - tenth + 1, tenth):
         numbers[f"{name} from {start} on, another trial (s)"] = ran.another(start, start + tenth - 1)
-        numbers[f"{name} from {start} on, driver's memory (MiB)"] = meter.at(start + 1)
+        numbers[f"{name} from {start} on, driver's memory (MiB)"] = meter.at(meter.memory, start + 1)
+        spent = meter.at(meter.worked, start + tenth) - meter.at(meter.worked, start + 1)
+        numbers[f"{name} from {start} on, driver's processor time a trial (s)"] = spent / (tenth - 1)
     numbers[f"{name} driver's memory at the end (MiB)"] = meter.memory[-1][1]
     numbers[f"{name} bringing MLflow in line, a trial (s)"] = ran.tracking
     numbers[f"{name} whole sweep (s)"] = ran.wall

@@ -1,0 +1,57 @@
+"""What must not be: code from files or settings, open servers, secrets in what is written down."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from basin.errors import UsageError
+from basin.place import settled
+from sweeps.studies import build
+
+PACKAGES = ("basin", "sweeps", "analysis", "benchmarks")
+LOADERS = {
+    ("torch", "load"),
+    ("pickle", "load"),
+    ("pickle", "loads"),
+    ("joblib", "load"),
+    ("yaml", "load"),
+    ("yaml", "unsafe_load"),
+    ("os", "system"),
+}
+EVALUATORS = {"eval", "exec", "compile"}
+
+
+def calls(root: Path) -> Iterator[tuple[Path, ast.Call]]:
+    """Every call in the project's own code."""
+    files = [root / "launch.py", *(path for name in PACKAGES for path in (root / name).rglob("*.py"))]
+    assert len(files) > 100
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                yield path, node
+
+
+def test_no_code_is_read_from_a_file_or_a_text(root: Path) -> None:
+    """The one unpickler is a class that refuses everything but plain data, and is tested with the layouts."""
+    for path, call in calls(root):
+        what = call.func
+        if isinstance(what, ast.Name):
+            assert what.id not in EVALUATORS, path
+        if isinstance(what, ast.Attribute) and isinstance(what.value, ast.Name):
+            assert (what.value.id, what.attr) not in LOADERS, path
+        for keyword in call.keywords:
+            yes = isinstance(keyword.value, ast.Constant) and keyword.value.value is True
+            assert not (keyword.arg in ("shell", "allow_pickle") and yes), path
+
+
+@pytest.mark.parametrize(
+    "text", ["__import__('os').system('touch {}')", "$(touch {})", "`touch {}`", "!!python/object"]
+)
+@pytest.mark.parametrize("field", ["epochs", "lr", "optimizer", "beta", "device", "predictions"])
+def test_a_setting_is_never_evaluated(field: str, text: str, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    with pytest.raises(UsageError, match=f"{field}="):
+        build("quickstart", None).set(settled([f"{field}={text.format(trace)}"])[1])
+    assert not trace.exists()
