@@ -211,19 +211,20 @@ def ui(
 
     Example: python launch.py ui quickstart --start
     """
+    from sweeps.database import shown
     from sweeps.reading import open_reader
     from sweeps.tracking import default_uri
 
     uri = tracking_uri or default_uri(storage)
     page = f"/#/experiments/{open_reader(uri, name).experiment}"
     if uri.startswith("http"):
-        out.print(uri.rstrip("/") + page)
+        out.print(shown(uri.rstrip("/")) + page)
         return
     program = Path(sys.executable).parent / "mlflow"
     command = [str(program), "server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
     out.print(f"http://127.0.0.1:{port}{page}")
     if not start:
-        out.print(" ".join(command))
+        out.print(shown(" ".join(command)))
         return
     os.execv(command[0], command)
 

@@ -1,6 +1,7 @@
 """MLflow's own SQL tables, read only: what its client asks for run by run is three queries here, without its import."""
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ TAGS, PARAMS, METRICS = (
 BATCH = 10_000
 """Values that a statement may name: SQLite has a limit of 32,766."""
 
+CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+SECRET = re.compile(r"((?:password|passwd|secret|token)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
+"""A parameter of an address that is nobody else's business."""
+
 Values = dict[str, dict[str, Any]]
 """Run's id → name → value: a text, or a metric's number."""
 
@@ -27,6 +32,11 @@ Values = dict[str, dict[str, Any]]
 def is_database(uri: str) -> bool:
     """Whether a tracking store is a database that can be read without a server."""
     return uri.partition(":")[0].partition("+")[0] in SCHEMES
+
+
+def shown(text: str) -> str:
+    """An address, or a text with addresses, without the secrets in them: for people, logs and files."""
+    return SECRET.sub(r"\1***", CREDENTIALS.sub("***@", text))
 
 
 class OutageError(UsageError):
@@ -51,7 +61,7 @@ def unreachable(uri: str, error: Exception, kind: type[UsageError] = UsageError)
     """The error for a tracking store that does not answer."""
     words = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     return kind(
-        f"--tracking-uri {uri}: expected an MLflow tracking store that answers, got {words}; "
+        f"--tracking-uri {shown(uri)}: expected an MLflow tracking store that answers, got {shown(words)}; "
         "start the server, or leave the option out for SQLite in the storage folder"
     )
 

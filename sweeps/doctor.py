@@ -9,6 +9,7 @@ from pathlib import Path
 
 from basin.errors import UsageError
 from basin.place import default_cache
+from sweeps.database import shown
 from sweeps.provenance import provenance
 from sweeps.tracking import connect, default_uri
 
@@ -79,7 +80,7 @@ def _tracking(storage: Path, uri: str | None) -> str:
     if uri is None and not (storage / "mlflow.db").exists():
         return f"{default_uri(storage)}: will be made"
     connect(uri or default_uri(storage))
-    return f"{uri or default_uri(storage)} answers"
+    return f"{shown(uri or default_uri(storage))} answers"
 
 
 def _ray(address: str) -> str:

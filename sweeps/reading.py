@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from basin.errors import UsageError
-from sweeps.database import METRICS, PARAMS, TAGS, Database, is_database
+from sweeps.database import METRICS, PARAMS, TAGS, Database, is_database, shown
 from sweeps.tracking import Tracker, no_sweep
 
 
@@ -48,7 +48,7 @@ def open_reader(uri: str, name: str) -> Reader:
     if not is_database(uri):
         return ClientReader(Tracker.existing(uri, name))
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        raise UsageError(f"no MLflow store at {uri}: run `launch.py sweep` first, or give --storage")
+        raise UsageError(f"no MLflow store at {shown(uri)}: run `launch.py sweep` first, or give --storage")
     database = Database(uri)
     experiments = database.experiments()
     if name not in experiments:

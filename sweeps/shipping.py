@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from threading import Event, Thread
 
 from basin.errors import UsageError
-from sweeps.database import Known, OutageError
+from sweeps.database import Known, OutageError, shown
 from sweeps.options import Listener
 from sweeps.store import Row, Store
 from sweeps.tracking import Tracker, failed, is_remote
@@ -59,7 +59,8 @@ class Shipper:
             self._thread.join(0.05)
             if is_remote(self._uri) and time.monotonic() - self._answered > patience:
                 self._given_up.set()
-                return self.trouble or OutageError(f"--tracking-uri {self._uri}: no answer within {patience:g} s")
+                silence = f"--tracking-uri {shown(self._uri)}: no answer within {patience:g} s"
+                return self.trouble or OutageError(silence)
         return self.trouble
 
     def _work(self) -> None:

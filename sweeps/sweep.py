@@ -12,7 +12,7 @@ from basin.files import write_atomically
 from basin.place import Place
 from basin.trial import identify, open_data
 from sweeps.checking import mend, room, tidy
-from sweeps.database import OutageError
+from sweeps.database import OutageError, shown
 from sweeps.definition import hold
 from sweeps.lock import locked
 from sweeps.options import Listener, Options
@@ -56,7 +56,7 @@ def sweep(study: Study, options: Options, listener: Listener) -> Report:
             listener.phase("tracking", 1)
             untracked = shipper.finish()
             if untracked is None:
-                write_atomically(store.folder / "tracked.json", json.dumps({"uri": uri, "keys": store.keys()}))
+                write_atomically(store.folder / "tracked.json", json.dumps({"uri": shown(uri), "keys": store.keys()}))
             listener.advance()
     if not any(row and row["status"] == "done" for row in map(store.row, store.keys())):
         raise UsageError("no trial finished: " + (errors[0] if errors else _why_none(store)))
@@ -172,4 +172,4 @@ def _tracked(store: Store, uri: str) -> bool:
         known = json.loads((store.folder / "tracked.json").read_text())
     except (OSError, ValueError):  # torn: looked up once more
         return False
-    return bool(known == {"uri": uri, "keys": store.keys()})
+    return bool(known == {"uri": shown(uri), "keys": store.keys()})

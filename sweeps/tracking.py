@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import DBAPIError
 
 from basin.errors import UsageError
-from sweeps.database import Database, Known, OutageError, is_database, unreachable
+from sweeps.database import Database, Known, OutageError, is_database, shown, unreachable
 from sweeps.entry import Entry, entry, times
 from sweeps.store import Store
 
@@ -74,7 +74,7 @@ def failed(uri: str, error: Exception) -> UsageError:
 def no_sweep(name: str, uri: str, there: Iterable[str]) -> UsageError:
     """The error for a sweep that a tracking store does not have."""
     names = ", ".join(sorted(other for other in there if other != "Default"))
-    return UsageError(f"no sweep {name!r} in {uri}: expected one of {names or '(none yet)'}")
+    return UsageError(f"no sweep {name!r} in {shown(uri)}: expected one of {names or '(none yet)'}")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import pytest
 
 from basin.errors import UsageError
 from basin.place import settled
+from sweeps.database import shown, unreachable
 from sweeps.studies import build
 
 PACKAGES = ("basin", "sweeps", "analysis", "benchmarks")
@@ -55,3 +56,18 @@ def test_a_setting_is_never_evaluated(field: str, text: str, tmp_path: Path) -> 
     with pytest.raises(UsageError, match=f"{field}="):
         build("quickstart", None).set(settled([f"{field}={text.format(trace)}"])[1])
     assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("http://user:geheim@host:5000/x", "http://***@host:5000/x"),
+        ("postgresql+psycopg2://user:geheim@host/db", "postgresql+psycopg2://***@host/db"),
+        ("postgresql://host/db?user=me&password=geheim&a=1", "postgresql://host/db?user=me&password=***&a=1"),
+        ("sqlite:////folder/mlflow.db", "sqlite:////folder/mlflow.db"),
+        ("no route to http://:geheim@host: gone", "no route to http://***@host: gone"),
+    ],
+)
+def test_an_address_is_shown_without_its_secret(address: str, expected: str) -> None:
+    assert shown(address) == expected
+    assert "geheim" not in str(unreachable(address, RuntimeError(f"refused by {address}")))
