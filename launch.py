@@ -13,7 +13,7 @@ from rich.table import Table
 
 from analysis import commands as reading
 from basin.errors import UsageError
-from basin.place import settled
+from sweeps import commands as running
 from sweeps.stopping import Stopped
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -23,8 +23,6 @@ Name = Annotated[str, typer.Argument(help="Name of a sweep.")]
 Storage = Annotated[Path, typer.Option(help="Folder of sweeps, their shared runs and the embedded MLflow store.")]
 Uri = Annotated[str | None, typer.Option(help="MLflow tracking store. Default: SQLite in the storage folder.")]
 RESULTS = Path("results")
-TAKEN = ("runs", "mlflow.db")
-"""What lies in the storage folder beside the sweeps."""
 
 
 class Format(StrEnum):
@@ -59,70 +57,6 @@ def studies() -> None:
         count = f"{study.trials} searched" if study.trials else f"{len(study.grid)} × {study.seeds} seeds"
         table.add_row(name, count, str(flat["dataset"]), str(flat["model"]), varied, doc)
     out.print(table)
-
-
-@app.command()
-def sweep(
-    study: Annotated[str, typer.Argument(help="One of `launch.py studies`.")],
-    trials: Annotated[int | None, typer.Option(min=1, help="Configurations to search; more extends.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="field=value, as often as needed.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder or archive of the dataset.")] = None,
-    ood_data: Annotated[Path | None, typer.Option(help="The same for the dataset of --set ood=NAME.")] = None,
-    storage: Storage = RESULTS,
-    tracking_uri: Uri = None,
-    address: Annotated[str, typer.Option(help="Ray cluster: local, auto, or ray://host:10001.")] = "local",
-    name: Annotated[str | None, typer.Option(help="Name of the sweep. Default: the study's.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="First seed of the trials, and the sampler's.")] = 0,
-    sampler: Annotated[str | None, typer.Option(help="tpe, nsga2 or random. Default: the study's.")] = None,
-    cpus_per_trial: Annotated[float, typer.Option(min=0)] = 1,
-    gpus_per_trial: Annotated[float, typer.Option(min=0)] = 0,
-    concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Trials at once. Default: what the cluster has.")
-    ] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder of decoded datasets. Default: ~/.cache.")] = None,
-    deadline: Annotated[
-        float | None, typer.Option(min=0.1, help="Seconds in which a trial must finish an epoch, or is begun again.")
-    ] = None,
-) -> None:
-    """Run a study; the same command again continues it, and finished trials are not run again.
-
-    Example: python launch.py sweep quickstart --trials 40 --set epochs=20
-    """
-    from sweeps.board import Board
-    from sweeps.options import Options
-    from sweeps.studies import build
-    from sweeps.sweep import sweep as run_sweep
-
-    machine, changes = settled(settings or [])
-    chosen = build(study, data).set(changes).sized(trials, sampler)
-    options = Options(
-        name=_folder_name(name or study),
-        storage=storage,
-        tracking_uri=tracking_uri,
-        address=address,
-        seed=seed,
-        data=data,
-        ood_data=ood_data,
-        cache=cache,
-        machine=machine,
-        cpus_per_trial=cpus_per_trial,
-        gpus_per_trial=gpus_per_trial,
-        deadline=deadline,
-        concurrency=concurrency,
-    )
-    with Board(out) as board:
-        report = run_sweep(chosen, options, board)
-    done = len(report.store.keys())
-    out.print(f"sweep {report.store.name}: {report.ran} trials run now, {done} in {report.store.folder}")
-    for error in report.errors:
-        out.print(f"a trial failed: {error}")
-    if report.errors:
-        out.print("run the same command again to try the failed trials once more")
-    if report.untracked:
-        out.print(f"MLflow does not have every trial: {report.untracked}")
-        out.print(f"nothing is lost: `launch.py sync {report.store.name}` with the same options logs what is missing")
-    if report.errors or report.untracked:
-        raise typer.Exit(1)
 
 
 @app.command()
@@ -250,14 +184,8 @@ def doctor(
         raise typer.Exit(2)
 
 
-for command in (reading.report, reading.verify, reading.compare):
+for command in (running.sweep, running.plan, reading.report, reading.verify, reading.compare):
     app.command()(command)
-
-
-def _folder_name(name: str) -> str:
-    if not name or name.startswith((".", "-")) or not all(c.isalnum() or c in "._-" for c in name) or name in TAKEN:
-        raise UsageError(f"--name {name}: expected letters, digits, '.', '_' and '-', and none of {', '.join(TAKEN)}")
-    return name
 
 
 def main() -> None:

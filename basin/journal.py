@@ -23,6 +23,8 @@ class Progress:
     seconds: float
     scores: dict[str, float]
     """Validation metrics, `val_…`."""
+    share: float = 0.0
+    """Of all passes that the trial will take."""
 
 
 @dataclass
@@ -61,10 +63,10 @@ class Journal:
         """Wall time of the trial, over all its launches."""
         return self.earlier + time.perf_counter() - self.began
 
-    def add(self, task: Task, ensemble: Ensemble, evaluation: Evaluation) -> Progress:
-        """Score the ensemble on validation and record it."""
-        scores = validate(task, ensemble, evaluation)
-        progress = Progress(len(self.passes), task.meter.passes, self.seconds, scores)
+    def add(self, task: Task, ensemble: Ensemble, evaluation: Evaluation, passes: int) -> Progress:
+        """Score the ensemble of a trial that will take so many passes on validation, and record it."""
+        scores, spent = validate(task, ensemble, evaluation), task.meter.passes
+        progress = Progress(len(self.passes), spent, self.seconds, scores, spent / passes if passes else 1.0)
         self.rows.append(progress)
         return progress
 

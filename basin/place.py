@@ -54,6 +54,9 @@ class Place:
     scratch: Path | None = None
     """Checkpoints of the one trial; None keeps none."""
 
+    gpu_share: float = 1.0
+    """Of a GPU's memory, where several trials run on one."""
+
     @property
     def torch_device(self) -> torch.device:
         """The device; raises UsageError if a GPU is asked for and not there."""
@@ -66,6 +69,9 @@ class Place:
         """Set what torch keeps for the whole process."""
         torch.set_num_threads(self.machine.threads)
         torch.backends.cudnn.benchmark = True  # a GPU's libraries try their kernels; the last bits may differ
+        if self.gpu_share < 1 and self.torch_device.type == "cuda":
+            # Ray only counts shares: without a limit one trial takes the memory that others were promised.
+            torch.cuda.set_per_process_memory_fraction(self.gpu_share)
 
     def describe(self) -> dict[str, Value]:
         """Device, threads and versions for the record."""

@@ -56,8 +56,7 @@ class Runs:
         return self._nearest(member, self.steps).step == self.steps
 
     def _kept(self, member: int) -> list[int]:
-        grid = [round(self.steps * point / GRID) for point in range(1, GRID + 1)]
-        return grid if member == 0 else [self.steps]
+        return kept(member, self.steps)
 
     def _advance(self, state: State, member: int, until: int) -> None:
         """Train on, in place; kept are the steps of the grid, else the end of an epoch or where the process must go."""
@@ -104,7 +103,23 @@ class Runs:
         return self.folder / f"member-{member}" / "partial.safetensors"
 
     def _path(self, member: int, step: int) -> Path:
-        return self.folder / f"member-{member}" / f"step-{step:07d}.safetensors"
+        return path(self.folder, member, step)
+
+
+def kept(member: int, steps: int) -> list[int]:
+    """The steps of a whole run of `steps` whose states stay on disk."""
+    return [round(steps * point / GRID) for point in range(1, GRID + 1)] if member == 0 else [steps]
+
+
+def path(folder: Path, member: int, step: int) -> Path:
+    """Where the state of a single run lies."""
+    return folder / f"member-{member}" / f"step-{step:07d}.safetensors"
+
+
+def reached(folder: Path, member: int, step: int, steps: int) -> int:
+    """The last step on disk from which the run goes on to `step`; 0 if there is none that can be read."""
+    there = [stop for stop in kept(member, steps) if stop <= step and notes(path(folder, member, stop))]
+    return max(there, default=0)
 
 
 def save(state: State, path: Path, **notes: str) -> None:

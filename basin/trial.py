@@ -199,18 +199,18 @@ def run(trial: Trial, place: Place) -> Iterator[Progress | Outcome]:
     began = time.perf_counter()
     place.prepare()
     task = open_task(trial, place)
-    journal = Journal.open(task, began)
+    journal, passes = Journal.open(task, began), trial.construction.spends(task.runs.steps).passes
     try:
         for ensemble in trial.construction.grow(task):
             journal.passes.append(task.meter.passes)
             if len(journal.passes) % trial.evaluation.progress_every == 0:
-                yield journal.add(task, ensemble, trial.evaluation)
+                yield journal.add(task, ensemble, trial.evaluation, passes)
             journal.save()
     except PreemptedError:
         journal.save()
         raise
     if not journal.rows or journal.rows[-1].index != len(journal.passes):
-        yield journal.add(task, ensemble, trial.evaluation)
+        yield journal.add(task, ensemble, trial.evaluation, passes)
     measured = measure(task, ensemble, trial.evaluation)
     count, size = len(task.data.train), trial.training.batch_size
     yield Outcome(

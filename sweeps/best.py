@@ -28,6 +28,8 @@ class Best:
     corner: tuple[float, float]
     floors: dict[str, dict[float, Run | None]]
     """Construction → least q_bar on validation → its best trial by y on validation."""
+    infeasible: int = 0
+    """Trials that violate the sweep's constraints; they are left out, unless all do."""
 
 
 def ask(reader: Reader, *, x: str, y: str) -> Best:
@@ -61,6 +63,8 @@ def best(runs: Sequence[Run], *, x: str = "q_bar_reset", y: str = "accuracy") ->
     if candidates and not searched:
         there = {name.removeprefix("val_") for run in runs for name in run.metrics if name.startswith("val_")}
         raise UsageError(f"no searched trial has {x} and {y}: expected two of {', '.join(sorted(there))}")
+    infeasible = sum(not run.feasible for run in searched)
+    searched = [run for run in searched if run.feasible] or searched
     points = {run.key: (signs[0] * run.metrics[f"val_{x}"], signs[1] * run.metrics[f"val_{y}"]) for run in searched}
     front_keys, by_key = front(points), {run.key: run for run in searched}
     corner = (-10.0, 0.0)
@@ -74,6 +78,7 @@ def best(runs: Sequence[Run], *, x: str = "q_bar_reset", y: str = "accuracy") ->
         hypervolume([points[key] for key in front_keys], corner),
         (signs[0] * corner[0], signs[1] * corner[1]),
         {name: _floors(searched, name, y, signs[1]) for name in sorted({run.construction for run in searched})},
+        infeasible,
     )
 
 

@@ -54,7 +54,7 @@ class Known(NamedTuple):
     @property
     def ended(self) -> bool:
         """Whether all was written."""
-        return self.status in ("FINISHED", "FAILED")
+        return self.status in ("FINISHED", "FAILED", "KILLED")
 
 
 def unreachable(uri: str, error: Exception, kind: type[UsageError] = UsageError) -> UsageError:

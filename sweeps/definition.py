@@ -13,6 +13,9 @@ from sweeps.study import Study
 Entries = dict[str, str]
 """What was settled, by name, as canonical text."""
 
+LATER: dict[str, Any] = {"replicates": 1, "constraints": [], "scheduler": None}
+"""What sweeps have learned since the first of them, at its default."""
+
 
 def hold(store: Store, study: Study, seed: int) -> None:
     """Write the study's definition into the sweep's folder; raises UsageError if another study is there.
@@ -31,7 +34,7 @@ def hold(store: Store, study: Study, seed: int) -> None:
         raise UsageError(
             f"{file}: expected JSON, found a damaged file; delete it, and give the same study and settings as before"
         ) from None
-    before = _texts(_defaults(study.base)) | _entries(known)
+    before = _texts(_defaults(study.base) | LATER) | _entries(known)
     for name, value in _entries(now).items():
         if before.get(name) != value:
             raise UsageError(
@@ -58,6 +61,9 @@ def definition(study: Study, seed: int) -> dict[str, Any]:
         "fixed": dict(study.space.fixed),
         "objectives": list(study.objectives),
         "sampler": study.sampler,
+        "replicates": study.replicates,
+        "constraints": [str(limit) for limit in study.constraints],
+        "scheduler": study.scheduler,
         "seed": seed,
         "seeds": study.seeds,
         "owed": sorted({study.trial(changes).key for _, changes in owed}),

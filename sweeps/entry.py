@@ -8,6 +8,8 @@ from sweeps.schemas import SCHEMAS, hyperparameters, is_score
 from sweeps.store import Row, Store
 
 IDENTITY = ("dataset", "model", "construction", "seed")
+ENDED = {"done": "FINISHED", "diverged": "FAILED", "stopped": "KILLED"}
+"""Status of a trial → of its run."""
 COSTS = ("passes", "teacher_passes", "teacher_forwards", "member_epochs", "image_passes", "seconds")
 
 
@@ -54,7 +56,7 @@ def entry(store: Store, row: Row) -> Entry:
         key,
         began,
         ended,
-        "FINISHED" if row["status"] == "done" else "FAILED",
+        ENDED[row["status"]],
         {name: str(row[name]) for name in _param_names(row)},
         {name: str(row[name]) for name in _tag_names(row)},
         points,

@@ -23,6 +23,8 @@ class Options:
     machine: Machine
     cpus_per_trial: float = 1
     gpus_per_trial: float = 0
+    warm_start: tuple[str, ...] = ()
+    """Sweeps of the storage whose rows the sampler is told first."""
     deadline: float | None = None
     """Seconds without a sign of life after which a trial's process is ended, and the trial tried again."""
     concurrency: int | None = None

@@ -21,6 +21,8 @@ class Run:
     metrics: dict[str, float]
     run_id: str = ""
     """MLflow's name of it."""
+    feasible: bool = True
+    """Whether validation satisfies the sweep's constraints; without any, every run does."""
 
 
 class Reader(Protocol):
@@ -66,12 +68,18 @@ class DatabaseReader:
     def finished(self, metrics: Collection[str] | None = None) -> list[Run]:
         """Every finished run, oldest first: whole, or with these metrics and no parameters."""
         names = sorted(metrics or ())
-        wanted = [(TAGS, "key"), (TAGS, "role"), (PARAMS, "construction"), *((METRICS, name) for name in names)]
+        wanted = [
+            (TAGS, "key"),
+            (TAGS, "role"),
+            (TAGS, "feasible"),
+            (PARAMS, "construction"),
+            *((METRICS, name) for name in names),
+        ]
         runs = []
-        for run, (key, role, construction, *values) in self.database.finished(self.experiment, wanted):
+        for run, (key, role, feasible, construction, *values) in self.database.finished(self.experiment, wanted):
             numbers = {name: value for name, value in zip(names, values, strict=True) if value is not None}
             if key is not None:
-                runs.append(Run(key, role, construction, {}, numbers, run))
+                runs.append(Run(key, role, construction, {}, numbers, run, feasible != "False"))
         return self.whole(runs) if metrics is None else runs
 
     def whole(self, runs: Sequence[Run]) -> list[Run]:
@@ -105,4 +113,5 @@ class ClientReader:
             tags, params = run.data.tags, run.data.params
             if run.info.status == "FINISHED" and "key" in tags:
                 numbers = run.data.metrics
-                yield Run(tags["key"], tags["role"], params["construction"], params, numbers, run.info.run_id)
+                feasible = tags.get("feasible") != "False"
+                yield Run(tags["key"], tags["role"], params["construction"], params, numbers, run.info.run_id, feasible)

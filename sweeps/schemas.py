@@ -89,7 +89,8 @@ def trials() -> pa.Schema:
             KEY,
             column("sweep", pa.string(), "The sweep that ran the trial."),
             column("role", pa.string(), "search, grid, reference or replicate."),
-            column("status", pa.string(), "done, or diverged: the training loss was not finite."),
+            column("status", pa.string(), "done, diverged (the training loss was not finite) or stopped (early)."),
+            column("feasible", pa.bool_(), "Whether validation scores satisfy the sweep's constraints, if it has any."),
             *_text("dataset", "model", "construction", "data_hash", "ood_hash"),
             column("seed", pa.int64(), "Seed of initialisation, data order, augmentation and constraint."),
             *(
@@ -135,6 +136,7 @@ def history() -> pa.Schema:
             column("step", pa.int64(), "Which ensemble of its construction, from 1: an epoch, or a member."),
             column("passes", pa.int64(), "Passes so far.", "batches"),
             column("seconds", pa.float64(), "Wall time so far.", "s"),
+            column("progress", pa.float64(), "Share of the trial's passes so far.", "1"),
             *_columns("val", _quality("val", final=False)),
             column("val_q_mid_reset", pa.float64(), "Mean chord excess at the midpoints.", POINTS, "higher"),
         ]

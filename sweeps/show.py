@@ -24,6 +24,9 @@ def print_best(answer: Best, split: str, console: Console) -> None:
     console.print(_front(answer, split))
     corner = f"{answer.x} > {answer.corner[0]:g}, {answer.y} > {answer.corner[1]:g}"
     console.print(f"hypervolume of the front on validation: {answer.hypervolume:.1f} (area above {corner})")
+    if answer.infeasible:
+        shown = "none does not, and so these are shown" if not all(run.feasible for run in answer.front) else "left out"
+        console.print(f"{answer.infeasible} trials violate the sweep's constraints: {shown}")
     console.print(_floors(answer, split))
 
 

@@ -1,14 +1,12 @@
 """From fields to a search space: what is searched is said where the field is defined."""
 
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import optuna
 
 from basin.constructions import constructions
-from basin.errors import one_of
-from basin.seeds import derive
 from basin.spec import Field, Value, describe
 
 
@@ -60,63 +58,40 @@ class Space:
             for name in self.constructions
         ]
 
+    def distributions(self, construction: str) -> dict[str, optuna.distributions.BaseDistribution]:
+        """What the points with this construction are drawn from."""
+        found: dict[str, optuna.distributions.BaseDistribution] = {}
+        if len(self.constructions) > 1:
+            found["construction"] = optuna.distributions.CategoricalDistribution(self.constructions)
+        return found | {varying.name: distribution(varying) for varying in self.fields(construction)}
+
+    def point(self, row: Mapping[str, Any]) -> dict[str, Value] | None:
+        """The point of a trial's row, by the names of `distributions`; None if it lies outside."""
+        name = row["construction"]
+        if name not in self.constructions or any(row.get(n) != v for n, v in self.fixed_for(name).items()):
+            return None
+        point = {varying: row.get(varying) for varying in self.distributions(name)}
+        for varying in self.fields(name):
+            value = point[varying.name]
+            if value is None or not varying.search or not varying.search.low <= value <= varying.search.high:
+                return None
+        return point
+
 
 def _suggest(trial: optuna.Trial, varying: Field) -> Value:
+    over = distribution(varying)
+    if isinstance(over, optuna.distributions.IntDistribution):
+        return trial.suggest_int(varying.name, over.low, over.high, log=over.log)
+    return trial.suggest_float(varying.name, over.low, over.high, log=over.log)
+
+
+def distribution(varying: Field) -> optuna.distributions.IntDistribution | optuna.distributions.FloatDistribution:
+    """What a field is drawn from."""
     assert varying.search is not None
     low, high, log = varying.search.low, varying.search.high, varying.search.log
     if varying.kind is int:
-        return trial.suggest_int(varying.name, int(low), int(high), log=log)
-    return trial.suggest_float(varying.name, low, high, log=log)
-
-
-def sampler(name: str, seed: int, asked: int = 0) -> optuna.samplers.BaseSampler:
-    """A sampler by name; raises UsageError naming those there are.
-
-    One that draws in sequence would draw the same again after a restart: its seed moves on by what was asked already.
-    """
-    # `group` and `multivariate` are marked experimental; two objectives over conditional fields need both.
-    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    made: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
-        "tpe": lambda: optuna.samplers.TPESampler(seed=seed + asked, multivariate=True, group=True, constant_liar=True),
-        "random": lambda: IndexedSampler(seed),
-        "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=seed + asked),
-    }
-    if name not in made:
-        raise one_of("sampler", name, made)
-    return made[name]()
-
-
-class IndexedSampler(optuna.samplers.BaseSampler):
-    """Uniform draws that depend on the seed and the trial's number alone, however often a sweep was cut off."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: optuna.trial.FrozenTrial
-    ) -> dict[str, optuna.distributions.BaseDistribution]:
-        """None: every parameter is drawn by itself."""
-        return {}
-
-    def sample_relative(
-        self,
-        study: optuna.Study,
-        trial: optuna.trial.FrozenTrial,
-        search_space: dict[str, optuna.distributions.BaseDistribution],
-    ) -> dict[str, object]:
-        """Nothing is drawn together."""
-        return {}
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: optuna.trial.FrozenTrial,
-        param_name: str,
-        param_distribution: optuna.distributions.BaseDistribution,
-    ) -> object:
-        """One parameter, from a generator of its own."""
-        single = optuna.samplers.RandomSampler(seed=derive(self._seed, trial.number, param_name) % 2**32)
-        return single.sample_independent(study, trial, param_name, param_distribution)
+        return optuna.distributions.IntDistribution(int(low), int(high), log=log)
+    return optuna.distributions.FloatDistribution(low, high, log=log)
 
 
 def varying_names(params: list[dict[str, str]]) -> list[str]:

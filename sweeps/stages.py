@@ -8,6 +8,7 @@ import ray
 from ray.exceptions import RayError
 
 from basin.place import Place
+from basin.runs import kept, reached
 from basin.training import DivergedError
 from basin.trial import Trial, open_task
 from sweeps.study import Changes, Study
@@ -27,14 +28,22 @@ class Stage:
         """What the stage is: the recipe of the run and the member."""
         return self.trial.recipe_key, self.member
 
+    def left(self, place: Place, images: int) -> int:
+        """Passes until the stage is there; 0 where all is there that stays on disk of it."""
+        folder, steps = place.runs / self.trial.recipe_key, self.trial.training.steps(images)
+        stays = max((step for step in kept(self.member, steps) if step <= self.step), default=0)
+        there = reached(folder, self.member, self.step, steps)
+        return 0 if there and there == stays else self.step - there
+
 
 def plan(study: Study, seeds: Sequence[int], images: int) -> list[Stage]:
     """The stages of a study on so many training images, each as far as any trial can need it."""
     farthest = study.space.farthest() if study.trials else []
-    points: list[Changes] = [*(changes for _, changes in study.owed([0])), *farthest]
+    owed: list[Changes] = [changes for _, changes in study.owed([0])]
+    more = range(seeds[0] + len(seeds), seeds[0] + study.replicates)
     stages: dict[tuple[str, int], Stage] = {}
-    for seed in seeds:
-        for point in points:
+    for seed in [*seeds, *more]:
+        for point in [*(owed if seed in seeds else ()), *farthest]:
             trial = study.trial({**point, "seed": seed})
             for member, step in trial.construction.needs(trial.training.steps(images)).items():
                 stage = Stage(trial, member, step)

@@ -14,6 +14,7 @@ import pyarrow.parquet
 
 from basin.errors import UsageError
 from basin.files import replace_atomically
+from basin.journal import Progress
 from basin.measure import Predictions
 from basin.runs import serialized
 from basin.trial import Outcome, Trial
@@ -42,6 +43,10 @@ class Store:
         """Where a trial's part of a table lies."""
         return self.folder / "tables" / table / f"{key}.parquet"
 
+    def scratch(self, key: str) -> Path:
+        """Where a trial keeps what it needs to go on after it was cut off."""
+        return self.folder / "scratch" / key
+
     def keys(self) -> list[str]:
         """The finished trials."""
         return sorted(path.stem for path in (self.folder / "tables" / "trials").glob("*.parquet"))
@@ -64,6 +69,14 @@ class Store:
     def table(self, table: str, key: str) -> pa.Table:
         """A trial's part of a table."""
         return pyarrow.parquet.read_table(self.path(table, key))
+
+    def history(self, key: str) -> list[Row]:
+        """A trial's scores while it grew, in order; none if there are none that can be read."""
+        try:
+            rows: list[Row] = self.table("history", key).to_pylist()
+        except (pa.ArrowInvalid, OSError):
+            return []
+        return sorted(rows, key=lambda row: row["step"])
 
     def write(self, key: str, tables: Mapping[str, list[Row]]) -> None:
         """All tables of a trial; the row that says it is done comes last."""
@@ -105,9 +118,7 @@ def tables_of(outcome: Outcome, **facts: Any) -> dict[str, list[Row]]:
         **outcome.machine,
         **facts,
     }
-    history = [
-        {"key": key, "step": p.index, "passes": p.passes, "seconds": p.seconds, **p.scores} for p in outcome.history
-    ]
+    history = [{"key": key, **so_far(progress), **progress.scores} for progress in outcome.history]
     found = outcome.measured
     return {
         "trials": [row],
@@ -119,6 +130,16 @@ def tables_of(outcome: Outcome, **facts: Any) -> dict[str, list[Row]]:
         "reliability": [{"key": key, "split": split, **asdict(row)} for split, row in found.reliability],
         "certificates": [{"key": key, **asdict(proof)} for proof in outcome.ensemble.certificates],
         "predictions": list(_predictions(key, found.predictions)),
+    }
+
+
+def so_far(progress: Progress) -> Row:
+    """What a growing ensemble has cost."""
+    return {
+        "step": progress.index,
+        "passes": progress.passes,
+        "seconds": progress.seconds,
+        "progress": progress.share,
     }
 
 
@@ -141,6 +162,13 @@ def tables_of_diverged(trial: Trial, **facts: Any) -> dict[str, list[Row]]:
     """The rows of a trial that has no result and will not have one."""
     row = {**_identity(trial), "status": "diverged", **facts}
     return {"trials": [row]}
+
+
+def tables_of_stopped(trial: Trial, reports: Sequence[Row], **facts: Any) -> dict[str, list[Row]]:
+    """The rows of a trial that was stopped early: what it cost, and its scores while it grew; it has no final ones."""
+    last = reports[-1]
+    row = {**_identity(trial), "status": "stopped", "passes": last["passes"], "seconds": last["seconds"], **facts}
+    return {"trials": [row], "history": [{"key": trial.key, **report} for report in reports]}
 
 
 def _identity(trial: Trial) -> Row:

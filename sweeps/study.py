@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from basin.constructions import constructions
 from basin.errors import UsageError, one_of
 from basin.place import Machine
 from basin.spec import describe
 from basin.trial import REGISTRIES, Trial, overlay
+from sweeps.aims import Constraint, check_scheduler, score, sign
 from sweeps.space import Space
 
 Changes = Mapping[str, object]
@@ -23,9 +25,15 @@ class Study:
     """Configurations to search."""
     grid: tuple[Changes, ...] = ()
     """Configurations that are run for every seed, in place of a search or beside it."""
-    objectives: tuple[str, str] = ("val_accuracy", "val_q_bar_reset")
-    """Both maximised; of the validation split, for the test split is only reported."""
+    objectives: tuple[str, ...] = ("val_accuracy", "val_q_bar_reset")
+    """Two that are both maximised, or one; of the validation split, for the test split is only reported."""
     sampler: str = "tpe"
+    replicates: int = 1
+    """Seeds of each searched configuration, of whose objectives the sampler is told the mean."""
+    constraints: tuple[Constraint, ...] = ()
+    """What a chosen configuration has to satisfy on validation."""
+    scheduler: str | None = None
+    """Which searched trials are stopped early; none."""
     references: tuple[Changes, ...] = ({"construction": "deep"},)
     """Trials to compare with, run for every seed."""
     seeds: int = 3
@@ -64,6 +72,31 @@ class Study:
     def sized(self, trials: int | None, sampler: str | None) -> "Study":
         """The study with another number of configurations or another sampler."""
         return replace(self, trials=trials or self.trials, sampler=sampler or self.sampler)
+
+    def seeking(
+        self,
+        *,
+        metric: str | None = None,
+        scheduler: str | None = None,
+        replicates: int = 1,
+        constraints: Sequence[str] = (),
+    ) -> "Study":
+        """The study with another aim; raises UsageError for what cannot be an objective, constraint or scheduler."""
+        objectives = (score(metric, "--metric"),) if metric else self.objectives
+        limits = tuple(Constraint.parse(text) for text in constraints)
+        found = replace(self, objectives=objectives, scheduler=scheduler, replicates=replicates, constraints=limits)
+        if scheduler:
+            check_scheduler(scheduler, found.objectives)
+        return found
+
+    @property
+    def signs(self) -> tuple[int, ...]:
+        """For each objective 1 if more is better, else −1."""
+        return tuple(sign(name) for name in self.objectives)
+
+    def feasible(self, row: Mapping[str, Any]) -> bool | None:
+        """Whether a row satisfies the constraints; None without any."""
+        return all(limit.excess(row) <= 0 for limit in self.constraints) if self.constraints else None
 
     def varied(self) -> list[str]:
         """The fields in which the points of the grid differ, apart from those that a model of their own brings."""

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 from basin.errors import UsageError
@@ -19,7 +20,7 @@ from sweeps.options import Listener, Options
 from sweeps.shipping import Shipper, Told
 from sweeps.stages import Stage, make_all, plan
 from sweeps.stopping import stoppable
-from sweeps.store import Row, Store
+from sweeps.store import Row, Store, open_store
 from sweeps.study import Changes, Study
 from sweeps.tracking import default_uri
 
@@ -40,9 +41,12 @@ class Report:
 def sweep(study: Study, options: Options, listener: Listener) -> Report:
     """Run what is left of a study; raises UsageError for what the user can mend."""
     store = Store((options.storage / options.name).resolve())
-    place = _place(options)
+    place = place_of(options)
     study = replace(study, base=identify(study.base, place))
     uri = options.tracking_uri or default_uri(options.storage)
+    for source in options.warm_start:
+        if open_store(options.storage, source).folder.resolve() == store.folder:
+            raise UsageError(f"--warm-start {source}: expected another sweep than this one")
     with stoppable(), room(store.folder), _claimed(store, study, options.seed):
         tidy(store, place.runs)
         if damaged := mend(store):
@@ -71,8 +75,12 @@ def _why_none(store: Store) -> str:
 
 
 def _run(study: Study, options: Options, store: Store, place: Place, listener: Listener, shipper: Shipper) -> list[str]:
-    from sweeps.search import LedgerSearch
+    from sweeps.search import LedgerSearch, open_study
+    from sweeps.telling import warm_start
 
+    for source in options.warm_start:
+        opened = open_study(store.folder / "optuna.journal", study, options.seed)
+        warm_start(opened, study, Store(store.folder.parent / source))
     seeds = [options.seed + index for index in range(study.seeds)]
     missing = _missing(study, store, [{"role": role, "changes": changes} for role, changes in study.owed(seeds)])
     search = LedgerSearch(study, store, missing, trials=study.trials, seed=options.seed)
@@ -99,33 +107,50 @@ def _run(study: Study, options: Options, store: Store, place: Place, listener: L
 def replicates(study: Study, store: Store, seeds: list[int]) -> list[dict[str, Any]]:
     """For each searched construction the configuration that validation chose, on the other seeds.
 
-    Chosen is the best first objective among the trials with q_bar of at least the study's floor; if none has it,
-    the trial with the best q_bar.
+    Chosen is by the mean over the seeds that a configuration has: of those that satisfy the constraints, if any do,
+    the best single objective; of two, the best first objective among those with q_bar of at least the study's floor,
+    and if none has it, the best q_bar.
     """
-    accuracy, q_bar = study.objectives
-    rows = [row for row in store.rows() if row["role"] == "search" and row["status"] == "done"]
+    found: dict[str, list[Row]] = {}
+    for row in store.rows():
+        if row["role"] in ("search", "replicate") and row["status"] == "done":
+            name = row["construction"]
+            drawn = {field.name: row[field.name] for field in study.space.fields(name)}
+            found.setdefault(study.trial({"construction": name, **drawn}).key, []).append(row)
     owed = []
     for construction in study.space.constructions:
-        own = [row for row in rows if row["construction"] == construction]
+        own = [
+            rows
+            for rows in found.values()
+            if rows[0]["construction"] == construction and any(row["role"] == "search" for row in rows)
+        ]
         if not own:
             continue
-        best = _chosen(own, accuracy, q_bar, study.q_bar_floor)
+        best = _chosen(study, own)
         point: Changes = {
             "construction": construction,
-            **{field.name: best[field.name] for field in study.space.fields(construction)},
+            **{field.name: best[0][field.name] for field in study.space.fields(construction)},
         }
-        owed += [{"role": "replicate", "changes": {**point, "seed": seed}} for seed in seeds if seed != best["seed"]]
+        there = {row["seed"] for row in best}
+        owed += [{"role": "replicate", "changes": {**point, "seed": seed}} for seed in seeds if seed not in there]
     return owed
 
 
-def _chosen(rows: list[Row], accuracy: str, q_bar: str, floor: float) -> Row:
-    def connectivity(row: Row) -> float:
-        return 0.0 if row[q_bar] is None else float(row[q_bar])  # a single network has no path that could dip
+def _chosen(study: Study, configurations: list[list[Row]]) -> list[Row]:
+    def mean(rows: list[Row], name: str) -> float:
+        values = [row[name] for row in rows if row[name] is not None]
+        return fmean(values) if values else 0.0  # a single network has no path that could dip
 
-    connected = [row for row in rows if connectivity(row) >= floor]
+    allowed = [rows for rows in configurations if all(study.feasible(row) is not False for row in rows)]
+    left = allowed or configurations
+    if len(study.objectives) == 1:
+        (name,), (sign,) = study.objectives, study.signs
+        return max(left, key=lambda rows: (sign * mean(rows, name), rows[0]["key"]))
+    accuracy, q_bar = study.objectives
+    connected = [rows for rows in left if mean(rows, q_bar) >= study.q_bar_floor]
     if connected:
-        return max(connected, key=lambda row: (row[accuracy], connectivity(row), row["key"]))
-    return max(rows, key=lambda row: (connectivity(row), row["key"]))
+        return max(connected, key=lambda rows: (mean(rows, accuracy), mean(rows, q_bar), rows[0]["key"]))
+    return max(left, key=lambda rows: (mean(rows, q_bar), rows[0]["key"]))
 
 
 def _missing(study: Study, store: Store, configs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -133,12 +158,14 @@ def _missing(study: Study, store: Store, configs: list[dict[str, Any]]) -> list[
     return [config for key, config in named.items() if store.row(key) is None]
 
 
-def _place(options: Options) -> Place:
+def place_of(options: Options) -> Place:
+    """The folders and the machine of the trials."""
     cache = {"cache": options.cache} if options.cache else {}
     runs = (options.storage / "runs").resolve()
     data = options.data.resolve() if options.data else None
     ood_data = options.ood_data.resolve() if options.ood_data else None
-    return Place(machine=options.machine, data=data, ood_data=ood_data, runs=runs, **cache)
+    share = min(1.0, options.gpus_per_trial) or 1.0
+    return Place(machine=options.machine, data=data, ood_data=ood_data, runs=runs, gpu_share=share, **cache)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from basin.trial import Outcome, run
 from sweeps.attempts import Attempts, deadline
 from sweeps.preemption import busy
 from sweeps.schemas import is_score
-from sweeps.store import Row, Store, tables_of, tables_of_diverged
+from sweeps.store import Row, Store, so_far, tables_of, tables_of_diverged
 from sweeps.study import Study
 
 
@@ -51,7 +51,7 @@ def trainable(config: dict[str, Any], worker: Worker) -> None:
 
 
 def _try(worker: Worker, key: str, config: dict[str, Any]) -> Row:
-    scratch = worker.store.folder / "scratch" / key
+    scratch = worker.store.scratch(key)
     attempts = Attempts(scratch)
     try:
         attempts.begin()
@@ -73,15 +73,16 @@ def _try(worker: Worker, key: str, config: dict[str, Any]) -> Row:
 
 def _run(worker: Worker, key: str, config: dict[str, Any]) -> Row:
     trial = worker.study.trial(config["changes"])
-    scratch = worker.store.folder / "scratch" / key
+    scratch = worker.store.scratch(key)
     facts = {"sweep": worker.store.name, "role": config["role"], **worker.facts}
     try:
         for item in run(trial, replace(worker.place, scratch=scratch)):
             if isinstance(item, Progress):
-                tune.report(_seen_by_search(item.scores) | {"key": key, "passes": item.passes})
+                tune.report(_seen_by_search(item.scores) | {"key": key, **so_far(item)})
         assert isinstance(item, Outcome), "a trial ends with its outcome"
         worker.store.write_weights(key, item)
         tables = tables_of(item, **facts)
+        tables["trials"][0]["feasible"] = worker.study.feasible(tables["trials"][0])
     except DivergedError:
         tables = tables_of_diverged(trial, **facts)
     worker.store.write(key, tables)

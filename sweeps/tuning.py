@@ -20,6 +20,7 @@ from basin.place import Place
 from sweeps.options import Listener, Options
 from sweeps.preemption import preemptible
 from sweeps.provenance import provenance
+from sweeps.scheduler import RankStopping
 from sweeps.search import LedgerSearch
 from sweeps.store import Store
 from sweeps.study import Study
@@ -94,8 +95,9 @@ class Pool:
         there, options = ray.cluster_resources(), self._options
         if options.concurrency:  # said by who knows what the cluster can grow to
             return options.concurrency
-        slots = [int(there.get("CPU", 0) // options.cpus_per_trial)] if options.cpus_per_trial else []
-        slots += [int(there.get("GPU", 0) // options.gpus_per_trial)] if options.gpus_per_trial else []
+        asked = {"CPU": options.cpus_per_trial, "GPU": options.gpus_per_trial}
+        # Ray counts in ten-thousandths; 1 // 0.1 is 9 in floating point.
+        slots = [int(round(1e4 * there.get(name, 0)) // round(1e4 * each)) for name, each in asked.items() if each]
         if not slots or min(slots) < 1:
             raise UsageError(
                 f"a trial asks for {options.cpus_per_trial:g} CPUs and {options.gpus_per_trial:g} GPUs, "
@@ -111,7 +113,11 @@ class Pool:
         tuner = tune.Tuner(
             tune.with_resources(preemptible(tune.with_parameters(trainable, worker=self._worker)), resources),
             tune_config=tune.TuneConfig(
-                search_alg=search, num_samples=count, max_concurrent_trials=self.concurrency, reuse_actors=True
+                search_alg=search,
+                scheduler=RankStopping(self._worker) if self._worker.study.scheduler else None,
+                num_samples=count,
+                max_concurrent_trials=self.concurrency,
+                reuse_actors=True,
             ),
             run_config=tune.RunConfig(
                 name=f"{phase}-{int(time.time())}",

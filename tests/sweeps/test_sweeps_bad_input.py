@@ -54,7 +54,7 @@ class Refused:
         (["--set", "epochs"], "--set epochs: expected field=value"),
         (["--set", "=3"], "--set =3: expected field=value"),
         (["--set", "train_size=100000"], "train"),
-        (["--sampler", "grid"], "unknown sampler 'grid': expected one of nsga2, random, tpe"),
+        (["--sampler", "grd"], "unknown sampler 'grd': expected one of gp, grid, nsga2, random, tpe"),
         (["--name", "../up"], "--name ../up: expected letters"),
         (["--name", "runs"], "--name runs: expected letters"),
         (["--name", "mlflow.db"], "--name mlflow.db: expected letters"),

@@ -14,7 +14,7 @@ import launch
 from sweeps.store import Store
 from sweeps.studies import STUDIES
 
-COMMANDS = ("studies", "sweep", "best", "ui", "doctor")
+COMMANDS = ("studies", "sweep", "plan", "best", "ui", "doctor")
 
 
 class Shell:

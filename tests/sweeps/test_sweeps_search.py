@@ -17,6 +17,7 @@ from tiny_sweep import put, row_of, study
 from basin.journal import Progress
 from basin.place import Machine, Place
 from basin.trial import Outcome, run
+from sweeps.samplers import sampler
 from sweeps.search import TRIES, TURNS, LedgerSearch, open_study
 from sweeps.store import Store
 from sweeps.study import Study
@@ -111,9 +112,7 @@ def drain_elsewhere(trials: int) -> list[dict[str, Any]]:
 
 
 def open_sampler() -> optuna.samplers.BaseSampler:
-    from sweeps.space import sampler
-
-    return sampler("random", 0)
+    return sampler("random", 0, study().space)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +251,7 @@ CONFIG = {"role": "search", "changes": {"construction": "constrained", "seed": 0
 def test_a_trial_reports_validation_only(monkeypatch: pytest.MonkeyPatch, worker: Worker) -> None:
     reports = reported(monkeypatch, worker, CONFIG)
     assert len(reports) == 3  # after each epoch, and the finished ensemble
-    own = {"key", "status", "progress", "passes"}
+    own = {"key", "status", "progress", "passes", "step", "seconds"}
     for report in reports:
         assert {name for name in report if not name.startswith("val_")} <= own
         assert "val_accuracy" in report

@@ -10,20 +10,21 @@ from tiny_sweep import study
 from basin.constructions import constructions
 from basin.errors import UsageError
 from basin.spec import describe
+from sweeps.samplers import IndexedSampler, Uniform, sampler
 from sweeps.search import open_study
-from sweeps.space import IndexedSampler, Space, sampler, varying_names
+from sweeps.space import Space, varying_names
 from sweeps.studies import STUDIES, build
 from sweeps.study import Study
 
 
 def points(space: Space, count: int, seed: int = 0) -> list[dict[str, object]]:
     """The first configurations of a study in memory."""
-    drawn = optuna.create_study(sampler=IndexedSampler(seed), directions=["maximize"] * 2)
+    drawn = optuna.create_study(sampler=IndexedSampler(Uniform(seed)), directions=["maximize"] * 2)
     return [space.draw(drawn.ask()) for _ in range(count)]
 
 
 def test_ranges_come_from_the_fields() -> None:
-    drawn = optuna.create_study(sampler=IndexedSampler(0), directions=["maximize"] * 2)
+    drawn = optuna.create_study(sampler=IndexedSampler(Uniform(0)), directions=["maximize"] * 2)
     space = build("quickstart", None).space
     seen = set()
     for _ in range(30):
@@ -107,8 +108,8 @@ def test_changes_that_mean_nothing_are_refused(changes: dict[str, object], words
 def test_unknown_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"unknown study 'quick': expected one of .*cifar10-small.*quickstart"):
         build("quick", None)
-    with pytest.raises(UsageError, match="unknown sampler 'grid': expected one of nsga2, random, tpe"):
-        sampler("grid", 0)
+    with pytest.raises(UsageError, match="unknown sampler 'grd': expected one of gp, grid, nsga2, random, tpe"):
+        sampler("grd", 0, study().space)
 
 
 def test_farthest_needs_as_much_as_any_point() -> None:

@@ -1,16 +1,20 @@
 """What is trained once and shared: as much as the trials need, and no more."""
 
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_sweep import snapshot, study
+from tiny_sweep import ROOT, environment, snapshot, study
 
 from basin.place import Machine, Place
 from basin.trial import Outcome, run
 from sweeps.search import open_study
-from sweeps.stages import make, plan
+from sweeps.stages import Stage, make, plan
 from sweeps.studies import STUDIES, build
 
 IMAGES = 100
@@ -64,3 +68,115 @@ def test_a_run_that_diverges_is_left_to_its_trials(tmp_path: Path, image_cache: 
     for stage in plan(wild, [0], IMAGES):
         make(stage, place)
     assert not list((tmp_path / "runs").rglob("step-0000004.safetensors"))
+
+
+LONG = {"model": "mlp", "hidden": "8", "width": None, "epochs": "300"}
+"""Seconds of training: long enough to meet somebody else, or a signal."""
+MAKER = """
+import sys, time
+from pathlib import Path
+
+sys.path[:0] = {paths!r}
+from tiny_sweep import study
+
+from basin.place import Machine, Place
+from sweeps.stages import make, plan
+
+runs, cache, go = map(Path, sys.argv[1:])
+place = Place(machine=Machine(device="cpu"), cache=cache, runs=runs)
+stages = plan(study(**{changes!r}), [0], {images})
+print("ready", flush=True)
+while not go.exists():
+    time.sleep(0.001)
+for stage in stages:
+    make(stage, place)
+"""
+
+
+class Maker:
+    """A process that makes all stages as soon as it is told to."""
+
+    def __init__(self, folder: Path, runs: Path, cache: Path) -> None:
+        paths = [str(ROOT), str(ROOT / "tests" / "sweeps")]
+        program, self._go = folder / "maker.py", folder / "go"
+        program.write_text(MAKER.format(paths=paths, changes=LONG, images=IMAGES))
+        command = [sys.executable, str(program), str(runs), str(cache), str(self._go)]
+        self.process = subprocess.Popen(
+            command, env=environment(), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def ready(self) -> None:
+        """Wait until it only waits for the word."""
+        assert self.process.stdout
+        assert self.process.stdout.readline() == "ready\n", self.process.communicate()
+
+    def go(self) -> None:
+        self._go.touch()
+
+    def ends(self) -> None:
+        _, errors = self.process.communicate(timeout=200)
+        assert self.process.returncode == 0, errors
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, image_cache: Path) -> dict[str, bytes]:
+    """Every file of the stages, made by one who was not disturbed."""
+    runs = tmp_path_factory.mktemp("alone")
+    for stage in long_stages():
+        make(stage, Place(machine=Machine(device="cpu"), cache=image_cache, runs=runs))
+    return contents(runs)
+
+
+def long_stages() -> list[Stage]:
+    return plan(study(**LONG), [0], IMAGES)
+
+
+def contents(runs: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(runs)): path.read_bytes() for path in sorted(runs.rglob("*")) if path.is_file()}
+
+
+def test_two_makers_at_once_do_no_harm(alone: dict[str, bytes], tmp_path: Path, image_cache: Path) -> None:
+    runs = tmp_path / "runs"
+    makers = [Maker(tmp_path, runs, image_cache) for _ in range(2)]
+    for maker in makers:
+        maker.ready()
+    makers[0].go()  # the word to both
+    for maker in makers:
+        maker.ends()
+    assert contents(runs) == alone  # bit for bit, and no file that is half of one
+
+
+def test_a_maker_killed_half_way_is_replaced(alone: dict[str, bytes], tmp_path: Path, image_cache: Path) -> None:
+    runs = tmp_path / "runs"
+    maker = Maker(tmp_path, runs, image_cache)
+    maker.ready()
+    maker.go()
+    deadline = time.monotonic() + 60
+    while len(list(runs.rglob("step-*"))) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    maker.process.send_signal(signal.SIGKILL)
+    maker.process.communicate()
+    there = {name: content for name, content in contents(runs).items() if "/step-" in name}
+    assert 3 <= len(there) < len(alone)
+    for stage in long_stages():
+        make(stage, Place(machine=Machine(device="cpu"), cache=image_cache, runs=runs))
+    after = {name: content for name, content in contents(runs).items() if "/step-" in name}
+    assert after == alone
+
+
+@pytest.mark.parametrize("left", [0, 100, -1])
+def test_a_torn_stage_is_made_again(left: int, tmp_path: Path, image_cache: Path) -> None:
+    chosen = study(model="mlp", hidden="8", width=None)
+    place = Place(machine=Machine(device="cpu"), cache=image_cache, runs=tmp_path / "runs")
+    stages = plan(chosen, [0], IMAGES)
+    for stage in stages:
+        make(stage, place)
+    whole = contents(place.runs)
+    assert all(stage.left(place, IMAGES) == 0 for stage in stages)
+    for path in place.runs.rglob("step-*"):
+        path.write_bytes(path.read_bytes()[:left])
+    assert all(stage.left(place, IMAGES) == stage.step for stage in stages)
+    for stage in stages:
+        make(stage, place)
+    assert contents(place.runs) == whole
