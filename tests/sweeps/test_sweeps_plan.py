@@ -112,10 +112,10 @@ def test_hours_are_said_or_how_to_know_them(tmp_path: Path, image_cache: Path) -
     assert "no rate is known of resnet8" in text
     assert "--probe" in text
     assert "hours" not in text
-    # stages: 2 × 4 passes of each of 3 seeds; trials: (1 + 2) × 2 branches × 2 steps
+    # stages: 2 × 4 passes of each of 3 seeds; trials: (3 + 2) × 2 branches × 2 steps
     text = printed(planned, how, given=1 / 3600)
-    assert "to train: 24 passes in stages and 12 in trials" in text
-    assert "36 hours of one trial's resources, 72 core-hours, 9 GPU-hours" in text
+    assert "to train: 24 passes in stages and 20 in trials" in text
+    assert "44 hours of one trial's resources, 88 core-hours, 11 GPU-hours" in text
 
 
 def test_a_probe_measures_some_steps(tmp_path: Path, image_cache: Path) -> None:
