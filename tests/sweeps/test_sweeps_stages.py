@@ -12,7 +12,7 @@ import torch
 from tiny_sweep import ROOT, environment, snapshot, study
 
 from basin.place import Machine, Place
-from basin.trial import Outcome, run
+from basin.trial import Outcome, identify, run
 from sweeps.search import open_study
 from sweeps.stages import Stage, make, plan
 from sweeps.studies import STUDIES, build
@@ -167,9 +167,9 @@ def test_a_maker_killed_half_way_is_replaced(alone: dict[str, bytes], tmp_path: 
 
 @pytest.mark.parametrize("left", [0, 100, -1])
 def test_a_torn_stage_is_made_again(left: int, tmp_path: Path, image_cache: Path) -> None:
-    chosen = study(model="mlp", hidden="8", width=None)
     place = Place(machine=Machine(device="cpu"), cache=image_cache, runs=tmp_path / "runs")
-    stages = plan(chosen, [0], IMAGES)
+    chosen = study(model="mlp", hidden="8", width=None)
+    stages = plan(replace(chosen, base=identify(chosen.base, place)), [0], IMAGES)
     for stage in stages:
         make(stage, place)
     whole = contents(place.runs)
