@@ -95,7 +95,7 @@ class Distillation:
 
     def objective(self, inputs: Inputs | None = None) -> Objective:
         """The objective with this loss; without weight on the teachers they are never asked."""
-        return Objective(self, self.target if self._weight else None, inputs=inputs, prepare=self.prepare)
+        return Objective(self, inputs=inputs, prepare=self.prepare, target=self.target if self._weight else None)
 
     def prepare(self, batches: Sequence[Batch], members: slice) -> None:
         """What each member's own teacher says of its batch, in one call."""

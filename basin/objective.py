@@ -76,9 +76,6 @@ class Objective:
     """The loss of networks, and how strongly mixtures of them count."""
 
     loss: Loss = cross_entropy
-    target: Target | None = None
-    """What the loss holds a network against beside labels, as a function of the batch and the row of the mixing matrix
-    alone; with it in the batch, the loss does not look at the row."""
     beta: float = 0.0
     """Constraint strength β."""
     sampler: Sampler | None = None
@@ -88,6 +85,9 @@ class Objective:
     """What is done to a batch before any network sees it."""
     prepare: Callable[[Sequence[Batch], slice], None] | None = None
     """Computes for some members' batches at once what the loss would compute for each."""
+    target: Target | None = None
+    """What the loss holds a network against beside labels, as a function of the batch and the row of the mixing matrix
+    alone; with it in the batch, the loss does not look at the row."""
 
 
 def mixup(alpha: float, classes: int) -> Inputs:
