@@ -30,7 +30,9 @@ def arguments(
     study: Annotated[str, typer.Argument(help="One of `launch.py studies`.")],
     trials: Annotated[int | None, typer.Option(min=1, help="Configurations to search; more extends.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="field=value, as often as needed.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder or archive of the dataset.")] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Folder or archive of the dataset; of several, one sweep each.")
+    ] = None,
     ood_data: Annotated[Path | None, typer.Option(help="The same for the dataset of --set ood=NAME.")] = None,
     storage: Annotated[Path, typer.Option(help="Folder of sweeps, their shared runs and MLflow's store.")] = Path(
         "results"
@@ -55,13 +57,14 @@ def arguments(
         float | None, typer.Option(min=0.1, help="Seconds in which a trial must finish an epoch, or is begun again.")
     ] = None,
 ) -> Arguments:
-    """The study and how it is run, from the options that every command about a run of a study takes."""
+    """The study and how it is run, from the options that every command about a run of a study takes; on one dataset."""
     from basin.place import settled
     from sweeps.options import Options
     from sweeps.studies import build
 
+    source = data[0] if data else None
     machine, changes = settled(settings or [])
-    chosen = build(study, data).set(changes).sized(trials, sampler)
+    chosen = build(study, source).set(changes).sized(trials, sampler)
     chosen = chosen.seeking(metric=metric, scheduler=scheduler, replicates=replicates, constraints=constraint or ())
     options = Options(
         name=_folder_name(name or study),
@@ -69,7 +72,7 @@ def arguments(
         tracking_uri=tracking_uri,
         address=address,
         seed=seed,
-        data=data,
+        data=source,
         ood_data=ood_data,
         cache=cache,
         machine=machine,
@@ -82,6 +85,15 @@ def arguments(
     return chosen, options
 
 
+def by_dataset(given: dict[str, Any]) -> list[dict[str, Any]]:
+    """The options for each `--data`; sweeps of several datasets are named after their files too."""
+    sources: list[Path] = given["data"] or []
+    if len(sources) < 2:
+        return [given]
+    name = given["name"] or given["study"]
+    return [given | {"data": [source], "name": f"{name}-{source.name.partition('.')[0]}"} for source in sources]
+
+
 def _of_a_study(run: Callable[..., None]) -> Callable[..., None]:
     """A command that takes the options of `arguments`, and after them the keyword-only ones of `run`."""
     common = inspect.signature(arguments).parameters
@@ -90,7 +102,8 @@ def _of_a_study(run: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(run)
     def command(**given: Any) -> None:
         own = {p.name: given.pop(p.name) for p in more}
-        run(*arguments(**given), **own)
+        for each in by_dataset(given):
+            run(*arguments(**each), **own)
 
     parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in (*common.values(), *more)]
     described: Any = command

@@ -170,7 +170,7 @@ def ensemble_size(data: Path | None) -> Study:
 
 @study
 def paper(data: Path | None) -> Study:
-    """Every construction on ResNet and ViT, for one dataset; run it once for each."""
+    """Every construction on ResNet and ViT, on each dataset that is given."""
     grid = [
         {**model, "construction": construction}
         for model, construction in product(({}, _vit(data)), ("deep", "swe", "constrained", "permuted", "distilled"))

@@ -4,13 +4,14 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from disturbed import arguments, as_undisturbed, launched, until, works_on
+from disturbed import arguments, as_undisturbed, hit, launched, trial_processes, until, works_on
 from tiny_sweep import launch, says, works
 
 from sweeps.checking import LIVING, mend, tidy
@@ -84,7 +85,9 @@ def test_damaged_checkpoints_and_a_damaged_image_cache(undisturbed: Store, image
     for _ in range(2):
         with launched(*command) as process:
             until(lambda: list((store.folder / "scratch").glob("*/state.safetensors")), process)
-        time.sleep(2)  # workers notice that their launcher is gone
+            for pid in trial_processes(process.pid):  # they would finish their trials, and tidy up
+                hit(pid, signal.SIGKILL)
+        time.sleep(2)  # Ray notices that its launcher is gone
         for path in (store.folder / "scratch").glob("*/*"):
             draw.choice((cut, flip))(path, draw.random())
             damaged += 1
@@ -126,12 +129,12 @@ def test_what_killed_processes_left_is_removed(store: Store) -> None:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 3 MB."""
+    """A file system of 24 MB: twice what the sweep and its temporary files take."""
     if os.geteuid() != 0:
         pytest.skip("mounting a file system takes root")
     folder = tmp_path / "small"
     folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], check=False)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], check=False)
     if done.returncode:
         pytest.skip("this machine does not let root mount a file system")
     yield folder

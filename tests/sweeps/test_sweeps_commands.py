@@ -5,12 +5,14 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_sweep import launch as launch_command
 from tiny_sweep import works
 
 import launch
+from sweeps.commands import by_dataset
 from sweeps.store import Store
 from sweeps.studies import STUDIES
 
@@ -48,6 +50,17 @@ def test_help_has_an_example_that_is_a_command(command: str, shell: Shell) -> No
     name = command.rstrip("_").replace("_", "-")
     text = shell(name, "--help")
     assert f"Example: python launch.py {name}" in " ".join(text.split())
+
+
+def test_of_several_datasets_each_has_a_sweep() -> None:
+    paths = [Path("a/cifar-10-python.tar.gz"), Path("b/tiny-imagenet")]
+    given: dict[str, Any] = {"study": "paper", "name": None, "seed": 1}
+    assert by_dataset(given | {"data": None}) == [given | {"data": None}]
+    assert by_dataset(given | {"data": paths[:1]}) == [given | {"data": paths[:1]}]
+    first, second = by_dataset(given | {"data": paths})
+    assert first == given | {"data": paths[:1], "name": "paper-cifar-10-python"}
+    assert second == given | {"data": paths[1:], "name": "paper-tiny-imagenet"}
+    assert by_dataset(given | {"data": paths, "name": "mine"})[1]["name"] == "mine-tiny-imagenet"
 
 
 def test_help_lists_every_command(shell: Shell) -> None:
