@@ -57,8 +57,9 @@ class Pool:
         os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-        for name in ("ray", "ray.tune", "ray.air"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        for name in ("ray.tune", "ray.air"):  # why a trial failed is said at the end, in a line
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         address = self._options.address
         more: dict[str, Any] = {}
         if address == "local":

@@ -60,6 +60,9 @@ def launched(*command: str, cwd: Path = ROOT, **more: str) -> Iterator["subproce
         if process.poll() is None:
             process.kill()
             process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe:
+                pipe.close()
 
 
 def ended(process: "subprocess.Popen[str]") -> str:
