@@ -62,6 +62,8 @@ def arguments(
     from sweeps.options import Options
     from sweeps.studies import build
 
+    if storage.parts and storage.parts[0].endswith(":"):
+        raise UsageError(f"--storage {storage}: expected a folder, on a disk that all machines of the cluster share")
     source = data[0] if data else None
     machine, changes = settled(settings or [])
     chosen = build(study, source).set(changes).sized(trials, sampler)

@@ -58,6 +58,7 @@ class Refused:
         (["--name", "../up"], "--name ../up: expected letters"),
         (["--name", "runs"], "--name runs: expected letters"),
         (["--name", "mlflow.db"], "--name mlflow.db: expected letters"),
+        (["--storage", "s3://bucket/results"], "expected a folder, on a disk that all machines of the cluster share"),
         (["--data", "/nope"], "no file or folder /nope"),
         (["--set", "dataset=cifar10", "--data", "/nope"], "no file or folder /nope"),
     ],
