@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from analysis import commands as reading
@@ -17,7 +16,7 @@ from sweeps import commands as running
 from sweeps.stopping import Stopped
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
+out = running.console()
 
 Name = Annotated[str, typer.Argument(help="Name of a sweep.")]
 Storage = Annotated[Path, typer.Option(help="Folder of sweeps, their shared runs and the embedded MLflow store.")]

@@ -59,12 +59,15 @@ def _recorded(network: Network, thetas: Stack, precision: Precision) -> Callable
     return lambda images: forward(network, some, images, train=False, precision=precision).logits(images)
 
 
+def evened(count: int) -> Int64[Tensor, " even"]:
+    """Places of the next power of two of networks, the last one repeated: few recordings serve any number of them."""
+    return torch.arange(1 << (count - 1).bit_length()).clamp_(max=count - 1)
+
+
 def _even(thetas: Stack) -> Stack:
-    """The next power of two of networks, the last one repeated: few recordings serve stacks of every size."""
-    count = stack.size(thetas)
-    if count.bit_count() == 1:
+    count, places = stack.size(thetas), evened(stack.size(thetas))
+    if len(places) == count:
         return thetas
-    places = torch.arange(1 << (count - 1).bit_length()).clamp_(max=count - 1)
     return {name: tensor[places.to(tensor.device)] for name, tensor in thetas.items()}
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from basin.data import Images
-from basin.evaluation import predict, predict_here
+from basin.evaluation import evened, predict, predict_here
 from basin.metrics.prediction import member_accuracies, member_nlls
 from basin.policies import POLICIES, Mixer, Setting
 
@@ -58,9 +58,7 @@ class Probe:
 
     def _score(self, mixer: Mixer, rows: Tensor) -> list[Score]:
         own, count = self.setting, len(rows)
-        if own.way.name == "graphs":  # few recordings serve any number of networks
-            rows = torch.cat([rows, rows[-1:].expand((1 << (count - 1).bit_length()) - count, -1)])
-        thetas = mixer(rows)
+        thetas = mixer(rows[evened(count)] if own.way.name == "graphs" else rows)
         found: list[Score] = [{} for _ in range(count)]
         for split, images in self.splits.items():
             asked = predict_here(own.network, thetas, images, own.data, way=own.way, precision=own.precision)

@@ -21,23 +21,17 @@ def batch(
     data: Data, *, seed: int, member: int, step: int, batch_size: int
 ) -> tuple[Float32[Tensor, "b c h w"], Int64[Tensor, " b"]]:
     """Normalised, augmented training images and their labels at one step of one member."""
-    images, labels = batches(data, seed=seed, members=[member], step=step, batch_size=batch_size)
-    return images[0], labels[0]
-
-
-def batches(
-    data: Data, *, seed: int, members: Sequence[int], step: int, batch_size: int
-) -> tuple[Float32[Tensor, "k b c h w"], Int64[Tensor, "k b"]]:
-    """The batches of several members, made at once: on a GPU each operation costs its launch."""
-    drawn = draws(data, seed=seed, members=members, step=step, batch_size=batch_size)
-    images, labels = drawn_batches(data, drawn.to(data.mean.device, non_blocking=True))
-    return images.unflatten(0, (len(members), -1)), labels.unflatten(0, (len(members), -1))
+    drawn = draws(data, seed=seed, members=[member], step=step, batch_size=batch_size)
+    return drawn_batches(data, drawn.to(data.mean.device, non_blocking=True))
 
 
 def draws(
     data: Data, *, seed: int, members: Sequence[int], step: int, batch_size: int
 ) -> Int64[Tensor, "rows k_times_b"]:
-    """All that chance decides of those batches, on the CPU: which images, and how each of them is augmented."""
+    """All that chance decides of several members' batches, on the CPU: which images, and how each is augmented.
+
+    They are made at once, for on a GPU each operation costs its launch.
+    """
     chosen = [positions(data, seed=seed, member=member, step=step, batch_size=batch_size) for member in members]
     generators = [generator(seed, "augment", member, step) for member in members]
     rows = [torch.cat(chosen)[None]]
