@@ -32,6 +32,12 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def image_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of decoded images."""
+    return tmp_path_factory.mktemp("images")
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real image archives; the test is skipped where there is none."""
     folder = Path(os.environ.get("SINGLE_BASIN_TEST_DATA", ROOT.parent / "shared" / "data"))

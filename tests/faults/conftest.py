@@ -14,12 +14,6 @@ from sweeps.store import Store
 
 
 @pytest.fixture(scope="session")
-def image_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of decoded images."""
-    return tmp_path_factory.mktemp("images")
-
-
-@pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, image_cache: Path) -> Store:
     """3 references, 3 searched configurations, 2 replicates; do not change."""
     storage = tmp_path_factory.mktemp("undisturbed")

@@ -9,12 +9,6 @@ from sweeps.store import Store
 
 
 @pytest.fixture(scope="session")
-def image_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of decoded images."""
-    return tmp_path_factory.mktemp("images")
-
-
-@pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, image_cache: Path) -> Store:
     """An undisturbed sweep: 3 references, 3 searched configurations and what they are compared with; do not change."""
     storage = tmp_path_factory.mktemp("finished")
