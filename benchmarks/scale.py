@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import time
 import warnings
@@ -167,7 +168,7 @@ def workers(ancestor: int) -> list[int]:
         try:
             status = (folder / "stat").read_text().rpartition(")")[2].split()
             parents[int(folder.name)] = int(status[1])
-            if (folder / "cmdline").read_bytes().startswith(b"ray::ImplicitFunc"):
+            if re.match(rb"ray::\w*Trainable", (folder / "cmdline").read_bytes()):
                 trials.append(int(folder.name))
         except OSError:  # gone meanwhile
             continue
