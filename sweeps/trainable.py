@@ -15,6 +15,7 @@ from basin.training import DivergedError
 from basin.trial import Outcome, run
 from sweeps.attempts import Attempts, deadline
 from sweeps.preemption import busy
+from sweeps.provenance import same_environment
 from sweeps.schemas import is_score
 from sweeps.store import Row, Store, so_far, tables_of, tables_of_diverged
 from sweeps.study import Study
@@ -42,6 +43,7 @@ def trainable(config: dict[str, Any], worker: Worker) -> None:
     row = worker.store.row(trial.key)
     if row is None:
         try:
+            same_environment(worker.facts)
             with busy():
                 row = _try(worker, trial.key, config)
         except UsageError as problem:
