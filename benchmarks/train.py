@@ -2,7 +2,7 @@
 
 import torch
 
-from benchmarks.beside import beside
+from benchmarks.apart import apart, reference, trial
 from benchmarks.ensembles import ENGINES, Ensembles, Settings
 from benchmarks.machine import describe, measure
 from benchmarks.options import Options
@@ -16,12 +16,14 @@ def run(options: Options) -> Report:
     """Member-images a second."""
     settings = options.settle(Settings())
     ensembles = Ensembles(options, settings)
-    contestants: dict[str, Contestant] = {REFERENCE: ensembles.reference()}
+    cores = torch.get_num_threads()
+    contestants: dict[str, Contestant] = {REFERENCE: apart(reference, options, settings, processes=1, threads=cores)}
     contestants["float32, loop"] = ensembles.ours(ensembles.network("loop", "float32"))
     engines = (*ENGINES[options.device.type], *(("stacked",) if options.device.type == "cpu" else ()), "auto")
     networks = {f"bfloat16, {engine}": ensembles.network(engine, "bfloat16") for engine in engines}
-    if options.device.type == "cpu" and (cores := torch.get_num_threads()) > 1:
-        contestants[f"bfloat16, {cores} trials of one thread"] = beside(options, settings, cores)
+    if options.device.type == "cpu" and cores > 1:
+        beside = apart(trial, options, settings, processes=cores, threads=1)
+        contestants[f"bfloat16, {cores} trials of one thread"] = beside
     if options.device.type == "cuda":
         contestants["float32, stacked"] = ensembles.ours(ensembles.network("stacked", "float32"))
         networks["bfloat16, graphs, compiled"] = ensembles.network("graphs", "bfloat16", compiled=True)
