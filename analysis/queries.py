@@ -15,9 +15,9 @@ from analysis.statistics import Estimate, mean_interval
 
 __all__ = ["POLICIES", "Configuration", "Row", "Setting", "Tables", "best_by_construction"]
 __all__ += ["configurations", "connected", "estimate", "families", "grid", "hyperparameters", "read"]
-__all__ += ["recipe", "reference", "shared_names"]
+__all__ += ["recipe", "reference", "seconds", "shared_names"]
 
-_COST = ("passes", "teacher_passes", "teacher_forwards", "images", "seconds")
+_COST = ("passes", "teacher_passes", "teacher_forwards", "stage_passes", "images", "seconds", "stage_seconds")
 _PROVENANCE = ("sweep", "status", "commit", "dirty", "device", "device_name", "host", "threads")
 _SUFFIXES = ("_version", "_hash", "_at", "_key")
 NOT_HYPERPARAMETERS = frozenset((*REQUIRED, *_COST, *_PROVENANCE))
@@ -106,6 +106,12 @@ def shared_names(found: Sequence[Configuration]) -> list[str]:
 def recipe(configuration: Configuration, names: Sequence[str]) -> tuple[Any, ...]:
     """The configuration's values of these hyperparameters."""
     return tuple(configuration.hyperparameters.get(name) for name in names)
+
+
+def seconds(row: Row) -> float | None:
+    """Wall seconds of a trial and of the single runs that it is built from; None if either is not known."""
+    own, stages = row.get("seconds"), row.get("stage_seconds")
+    return None if own is None or stages is None else float(own + stages)
 
 
 def reference(tables: Tables, like: Configuration) -> Configuration | None:

@@ -1,7 +1,6 @@
 """Reads the Parquet files of one sweep, or of several together: one a trial and table.
 
-The rows of the trials come by their compact file, which reading them leaves behind: ten thousand files of one row each
-take as long to read for the first time as all figures take.
+The rows of the trials come by their compact file, which reading them leaves behind.
 """
 
 import math
@@ -12,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from analysis.errors import BadInput, Missing
-from sweeps import compact
-from sweeps.sealing import intact
+from sweeps import compact, single
 
 Row = dict[str, Any]
 Setting = tuple[str, str]
@@ -140,12 +137,12 @@ def _promoted(tables: Sequence[pa.Table], where: Path) -> pa.Table:
 
 def _read(file: Path) -> pa.Table:
     try:
-        content = file.read_bytes()
-        if not intact(content):
-            raise BadInput(f"{file}: not a readable Parquet file: torn, or not as it was written")
-        return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+        table = single.read(file.read_bytes())
     except (pa.ArrowException, OSError) as error:
         raise BadInput(f"{file}: not a readable Parquet file: {_line(error)}") from None
+    if table is None:
+        raise BadInput(f"{file}: not a readable Parquet file: torn, or not as it was written")
+    return table
 
 
 def _of_use(schema: pa.Schema, name: str, split: str) -> bool:

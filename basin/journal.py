@@ -39,6 +39,9 @@ class Journal:
     passes: list[int] = field(default_factory=list)
     """Spent at each ensemble yielded so far."""
     rows: list[Progress] = field(default_factory=list)
+    stage_seconds: float | None = None
+    """Wall seconds that the trial's single runs had taken when its first launch began; what was trained of them
+    since is in the trial's own. None if that is not known."""
 
     @classmethod
     def open(cls, task: Task, began: float) -> "Journal":
@@ -56,7 +59,7 @@ class Journal:
             return cls(path, began)
         passes = [spent for spent in written["passes"] if saved and spent <= saved.passes]
         rows = [Progress(**row) for row in written["rows"] if row["index"] <= len(passes)]
-        return cls(path, began, written.get("seconds", 0.0), passes, rows)
+        return cls(path, began, written.get("seconds", 0.0), passes, rows, written.get("stage_seconds"))
 
     @property
     def seconds(self) -> float:
@@ -74,7 +77,8 @@ class Journal:
         """Write the journal, before the checkpoint of the same moment is."""
         if self.path:
             rows = [asdict(row) for row in self.rows]
-            write_atomically(self.path, sealed({"passes": self.passes, "rows": rows, "seconds": self.seconds}))
+            seconds = {"seconds": self.seconds, "stage_seconds": self.stage_seconds}
+            write_atomically(self.path, sealed({"passes": self.passes, "rows": rows, **seconds}))
 
 
 def sealed(contents: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ the budget for member 0 (the trunk of any time t continues from the nearest), th
 """
 
 import json
+import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,6 +52,12 @@ class Runs:
             self._advance(state, member, target)
         return state
 
+    def seconds(self, needs: Mapping[int, int]) -> float | None:
+        """Wall seconds that what is there of these runs, member → step, has taken; None if a file does not say."""
+        there = [self._found(member, step) for member, step in needs.items()]
+        spent = [state.seconds for state in there if state]
+        return None if None in spent else sum((found for found in spent if found), 0.0)
+
     def complete(self, member: int) -> bool:
         """Whether the whole run is there."""
         return self._nearest(member, self.steps).step == self.steps
@@ -61,6 +68,7 @@ class Runs:
     def _advance(self, state: State, member: int, until: int) -> None:
         """Train on, in place; kept are the steps of the grid, else the end of an epoch or where the process must go."""
         stops = {kept for kept in self._kept(member) if state.step < kept <= until}
+        began, before = time.perf_counter(), state.seconds
         states = train(
             self.network,
             self.data,
@@ -74,16 +82,25 @@ class Runs:
         )
         try:
             for _ in states:
+                state.seconds = _later(before, began)
                 if state.step in stops:
                     save(state, self._path(member, state.step))
                 elif state.step < until:
                     save(state, self._partial(member))
         except PreemptedError:
+            state.seconds = _later(before, began)
             save(state, self._partial(member))
             raise
         self._partial(member).unlink(missing_ok=True)
 
     def _nearest(self, member: int, step: int) -> State:
+        found = self._found(member, step)
+        if found:
+            return found.map(lambda tensor: tensor.to(self.network.device))
+        return State(stack.stack([self.network.init(self.seed, "member", member)]), seconds=0.0)
+
+    def _found(self, member: int, step: int) -> State | None:
+        """The last state on disk from which the run goes on to `step`, on the CPU."""
         partial = load(self._partial(member))
         if partial and partial.step > step:
             partial = None
@@ -92,11 +109,8 @@ class Runs:
                 break
             state = load(self._path(member, kept))
             if state is not None:
-                partial = state
-                break
-        if partial:
-            return partial.map(lambda tensor: tensor.to(self.network.device))
-        return State(stack.stack([self.network.init(self.seed, "member", member)]))
+                return state
+        return partial
 
     def _partial(self, member: int) -> Path:
         """Where a run is that was cut off."""
@@ -104,6 +118,10 @@ class Runs:
 
     def _path(self, member: int, step: int) -> Path:
         return path(self.folder, member, step)
+
+
+def _later(seconds: float | None, began: float) -> float | None:
+    return None if seconds is None else seconds + time.perf_counter() - began
 
 
 def kept(member: int, steps: int) -> list[int]:
@@ -129,6 +147,8 @@ def save(state: State, path: Path, **notes: str) -> None:
         tensors |= {f"slots/{slot}/{name}": tensor for name, tensor in named.items()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     notes |= {"step": str(state.step), "loss": repr(state.loss)}
+    if state.seconds is not None:
+        notes["seconds"] = repr(state.seconds)
     content = serialized(tensors, notes)
 
     def write(temporary: Path) -> None:
@@ -157,7 +177,8 @@ def load(path: Path) -> State | None:
     if found is None:
         return None
     tensors, notes = found
-    state = State({}, {}, int(notes["step"]), float(notes["loss"]))
+    seconds = float(notes["seconds"]) if "seconds" in notes else None  # older files do not say
+    state = State({}, {}, int(notes["step"]), float(notes["loss"]), seconds)
     for name, tensor in tensors.items():
         kind, _, rest = name.partition("/")
         if kind == "thetas":

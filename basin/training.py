@@ -87,11 +87,14 @@ class State:
     step: int = 0
     loss: float = math.nan
     """Mean training loss of the members since the last yield, in nats."""
+    seconds: float | None = None
+    """Wall seconds that a single run took to here, over its launches; None if that is not known."""
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "State":
         """The state with every tensor changed: moved to a device, copied, …"""
         slots = {slot: {name: change(t) for name, t in tensors.items()} for slot, tensors in self.slots.items()}
-        return State({name: change(t) for name, t in self.thetas.items()}, slots, self.step, self.loss)
+        thetas = {name: change(t) for name, t in self.thetas.items()}
+        return State(thetas, slots, self.step, self.loss, self.seconds)
 
     def branch(self, count: int) -> "State":
         """`count` copies of a single network, optimizer state included."""

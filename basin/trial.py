@@ -124,6 +124,11 @@ class Outcome:
     history: list[Progress]
     meter: Meter
     seconds: float
+    """Wall time over all launches; what was there of the single runs before is in `stage_seconds`."""
+    stage_passes: int
+    """Of the single runs that it is built from, each once."""
+    stage_seconds: float | None
+    """Wall time of these runs before the trial began; None if their files do not say."""
     machine: dict[str, Value]
     ensemble: Ensemble
     epoch: int
@@ -132,11 +137,11 @@ class Outcome:
     """Images of a pass."""
 
     @property
-    def cost(self) -> dict[str, float]:
-        """What was spent: passes, also in epochs of one member and in images, teachers' apart; wall seconds."""
+    def cost(self) -> dict[str, float | None]:
+        """What was spent: passes, also in epochs of one member and in images; wall seconds; teachers and runs apart."""
         passes = self.meter.passes
         more = {"member_epochs": passes / self.epoch, "image_passes": passes * self.batch, "seconds": self.seconds}
-        return asdict(self.meter) | more
+        return asdict(self.meter) | more | {"stage_passes": self.stage_passes, "stage_seconds": self.stage_seconds}
 
 
 def open_data(trial: Trial, place: Place) -> Data:
@@ -200,6 +205,9 @@ def run(trial: Trial, place: Place) -> Iterator[Progress | Outcome]:
     place.prepare()
     task = open_task(trial, place)
     journal, passes = Journal.open(task, began), trial.construction.spends(task.runs.steps).passes
+    needs = trial.construction.needs(task.runs.steps)
+    if journal.stage_seconds is None:
+        journal.stage_seconds = task.runs.seconds(needs)
     try:
         for ensemble in trial.construction.grow(task):
             journal.passes.append(task.meter.passes)
@@ -219,6 +227,8 @@ def run(trial: Trial, place: Place) -> Iterator[Progress | Outcome]:
         history=journal.rows,
         meter=task.meter,
         seconds=journal.seconds,
+        stage_passes=sum(needs.values()),
+        stage_seconds=journal.stage_seconds,
         machine=place.describe() | {"engine": task.network.engine.used + " compiled" * place.machine.compile},
         ensemble=ensemble,
         epoch=steps_per_epoch(count, size),

@@ -13,6 +13,8 @@ from pathlib import Path
 from sqlite3 import connect
 from typing import Annotated
 
+import pyarrow.parquet
+
 from basin.spec import Bounds, check
 from benchmarks.filling import fill
 from benchmarks.machine import describe
@@ -112,12 +114,17 @@ def _rows(options: Options, store: Store) -> Table:
     some = store.keys()[::PART]
     files = [str(store.path("trials", key)) for key in some]
 
+    def parquet() -> float:
+        tables = (pyarrow.parquet.ParquetFile(file).read(use_threads=False) for file in files)
+        return len([table.to_pylist() for table in tables])
+
     def direct() -> float:
         with duckdb.connect() as connection:
             return len(connection.execute("select * exclude (finished_at) from read_parquet(?)", [files]).fetchall())
 
     contestants: Mapping[str, Contestant] = {
         "file by file": lambda: len([store.row(key) for key in some]),
+        "file by file, as Parquet": parquet,
         "direct SQL (DuckDB)": direct,
         "Arrow table": lambda: compact.read(store.folder).num_rows,
         "rows": lambda: len(store.rows()),

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet
 
-from sweeps.sealing import intact
+from sweeps import single
 
 STAMP = ("_file", "_size", "_mtime_ns")
 """Columns of the compact file that say which file a row is from, and how that file looked."""
@@ -101,11 +101,7 @@ def _concatenated(tables: list[pa.Table]) -> pa.Table:
 
 def _read(file: Path) -> pa.Table | None:
     try:
-        # Not `read_table`: for a single row its threads and its dataset cost three times the reading.
-        content = file.read_bytes()
-        if not intact(content):
-            return None
-        return pyarrow.parquet.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+        return single.read(file.read_bytes())
     except (OSError, pa.ArrowException):
         return None
 

@@ -10,7 +10,10 @@ from sweeps.store import Row, Store
 IDENTITY = ("dataset", "model", "construction", "seed")
 ENDED = {"done": "FINISHED", "diverged": "FAILED", "stopped": "KILLED"}
 """Status of a trial → of its run."""
-COSTS = ("passes", "teacher_passes", "teacher_forwards", "member_epochs", "image_passes", "seconds")
+COSTS = (
+    *("passes", "teacher_passes", "teacher_forwards", "stage_passes"),
+    *("member_epochs", "image_passes", "seconds", "stage_seconds"),
+)
 
 
 class Point(NamedTuple):

@@ -26,7 +26,7 @@ CONNECTIVITY = {
     "hull_gap": (POINTS, "higher", "Mean chord excess of accuracy over random points of the convex hull."),
     "hull_min": (POINTS, "higher", "Worst chord excess of accuracy over random points of the convex hull."),
 }
-TIMING = ("seconds", "finished_at", "host")
+TIMING = ("seconds", "stage_seconds", "finished_at", "host")
 """Columns that differ between two runs of the same trial."""
 
 
@@ -105,7 +105,9 @@ def trials() -> pa.Schema:
             column("image_passes", pa.int64(), "The same in images, forward and backward.", "images"),
             column("teacher_passes", pa.int64(), "Passes that training the teachers took.", "batches"),
             column("teacher_forwards", pa.int64(), "Forward-only passes of teachers.", "batches"),
-            column("seconds", pa.float64(), "Wall time of the trial over its launches, its stages not included.", "s"),
+            column("stage_passes", pa.int64(), "Passes of the single runs it is built from, each once.", "batches"),
+            column("seconds", pa.float64(), "Wall time of the trial over its launches, stage_seconds apart.", "s"),
+            column("stage_seconds", pa.float64(), "Wall time of its single runs before it; null if not known.", "s"),
             column("finished_at", pa.timestamp("us", tz="UTC"), "When the trial ended."),
             *_text("device", "device_name", "host"),
             column("threads", pa.int64(), "CPU threads of the trial."),

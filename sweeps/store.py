@@ -18,14 +18,11 @@ from basin.journal import Progress
 from basin.measure import Predictions
 from basin.runs import serialized
 from basin.trial import Outcome, Trial
-from sweeps import compact
+from sweeps import compact, single
 from sweeps.schemas import ALWAYS, SCHEMAS
-from sweeps.sealing import intact, seal
+from sweeps.sealing import seal
 
 Row = dict[str, Any]
-SINGLE: dict[str, Any] = {"compression": "none", "use_dictionary": False, "write_statistics": False}
-"""How one row is written: for each of two hundred columns these cost more than they save of it."""
-SEVERAL: dict[str, Any] = {"compression": "zstd"}
 
 
 @dataclass(frozen=True)
@@ -54,11 +51,10 @@ class Store:
     def row(self, key: str) -> Row | None:
         """A trial's row; None if it has not finished, or its file is torn and so must be made again."""
         try:
-            content = self.path("trials", key).read_bytes()
-            rows = pyarrow.parquet.read_table(pa.BufferReader(content)).to_pylist() if intact(content) else []
+            table = single.read(self.path("trials", key).read_bytes())
         except (pa.ArrowException, OSError):
             return None
-        return dict(rows[0]) if rows else None
+        return dict(table.to_pylist()[0]) if table is not None and table.num_rows else None
 
     def rows(self, columns: Sequence[str] | None = None) -> list[Row]:
         """Every finished trial's row, or these columns of it, by key; torn ones are passed over."""
@@ -85,9 +81,7 @@ class Store:
             if not rows and name not in ALWAYS:
                 continue
             table = pa.Table.from_pylist(rows, _schema(name))
-            buffer = io.BytesIO()
-            pyarrow.parquet.write_table(table, buffer, **(SEVERAL if table.num_rows > 1 else SINGLE))
-            _write(self.path(name, key), seal(buffer.getvalue()))
+            _write(self.path(name, key), single.written(table) if table.num_rows == 1 else _several(table))
 
     def write_weights(self, key: str, outcome: Outcome) -> None:
         """The vertices of the ensemble, each tensor with a leading member axis."""
@@ -98,6 +92,12 @@ class Store:
 @cache
 def _schema(table: str) -> pa.Schema:
     return SCHEMAS[table]()
+
+
+def _several(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(table, buffer, compression="zstd")
+    return seal(buffer.getvalue())
 
 
 def _write(path: Path, content: bytes) -> None:

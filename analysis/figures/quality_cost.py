@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from analysis import style
 from analysis.equivalent import Worth, deep_like, in_text, worth
 from analysis.errors import Missing
-from analysis.queries import Configuration, Tables, best_by_construction, estimate
+from analysis.queries import Configuration, Tables, best_by_construction, estimate, seconds
 from analysis.registry import Drawn
 from analysis.statistics import mean_interval
 
@@ -17,12 +17,14 @@ TITLE = "Quality against cost"
 WHAT = (
     "Accuracy of each construction's configuration (bars: 95 % t interval over seeds) against the passes that its "
     "training took (one batch, one network, forward and backward; a filled marker counts the ensemble's own, a shared "
-    "trunk once, a hollow one its teachers' passes and forwards too, three forwards a pass), and against the wall "
-    "seconds of a trial from start to end. These hold measuring, and not the stages that trials share: all training of "
-    "a deep or permuted ensemble, the trunk of a constrained one, teachers and trunk of a distilled one. To compare "
-    "what training costs, compare passes. Grey line: deep ensembles by their number of members. Last panel: how "
-    "many members of a deep ensemble each is worth (DEE, by calibrated log-likelihood); there if the results hold "
-    "deep ensembles of several sizes (launch.py sweep ensemble-size, then --with ensemble-size)."
+    "trunk once, a hollow one its teachers' passes and forwards too, three forwards a pass), and against wall seconds: "
+    "the trial from start to end, measuring included, and the single runs that it is built from (members, teachers, "
+    "trunk), which trials share and of which each is charged the whole. Runs that were made before their seconds were "
+    "kept have none: the panel names the constructions that it lacks for that, or says that it is without these runs. "
+    "Seconds depend on what else the machine did: to compare what training costs, compare passes. Grey line: deep "
+    "ensembles by their number of members. Last panel: how many members of a deep ensemble each is worth (DEE, by "
+    "calibrated log-likelihood); there if the results hold deep ensembles of several sizes (launch.py sweep "
+    "ensemble-size, then --with ensemble-size)."
 )
 NEEDS = "python launch.py sweep {sweep}"
 
@@ -43,10 +45,9 @@ def draw(tables: Tables) -> Drawn:
         left, middle, *right = axes[wide * index : wide * (index + 1)]
         _sizes(left, tables, next(iter(able.values())))
         data["/".join(setting)] = {"passes": _panel(left, tables, able, _passes, _teachers)}
-        data["/".join(setting)]["seconds"] = _panel(middle, tables, able, lambda row: row.get("seconds"), None)
+        data["/".join(setting)]["seconds"] = _times(middle, tables, able)
         left.set_title(" · ".join(setting))
         left.set_xlabel("passes (batches of one network)")
-        middle.set_xlabel("wall time of a trial without shared stages (s)")
         for ax in right:
             data["/".join(setting)]["dee"] = _worths(ax, tables, able, worths[setting])
     names = {name for able in found.values() for name in able}
@@ -113,6 +114,18 @@ def _panel(
     ax.set_ylabel(f"{tables.split} accuracy (%)")
     ax.margins(x=0.1)
     ax.set_xlim(left=0)
+    return shown
+
+
+def _times(ax: Axes, tables: Tables, able: dict[str, Configuration]) -> dict[str, Any]:
+    """Accuracy against wall time with shared runs; what they took is not known of older ones, and then named."""
+    unknown = [name for name, configuration in able.items() if _mean(configuration, seconds) is None]
+    whole = len(unknown) < len(able)
+    shown = _panel(ax, tables, able, seconds if whole else lambda row: row.get("seconds"), None)
+    ax.set_xlabel(f"wall time of a trial, {'with' if whole else 'without'} shared runs (s)")
+    if whole and unknown:
+        words = f"seconds of shared runs not kept:\n{', '.join(unknown)}"
+        ax.set_title(words, fontsize=8, color=style.GREY)
     return shown
 
 

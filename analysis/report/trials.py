@@ -79,7 +79,7 @@ def columns(tables: Tables, rows: Sequence[Row]) -> dict[str, Any]:
     """The rows by column, numbers with five digits; what is the same in all of them is said once."""
     names = [*IDENTITY, *hyperparameters(tables.trials.schema)]
     names += [name for name in tables.trials.schema.names if name.startswith((f"{tables.split}_", "val_"))]
-    names += ["passes", "teacher_passes", "seconds", "commit", "device", "status"]
+    names += ["passes", "teacher_passes", "seconds", "stage_seconds", "commit", "device", "status"]
     varied: dict[str, list[Any]] = {}
     same: dict[str, Any] = {}
     for name in dict.fromkeys(names):

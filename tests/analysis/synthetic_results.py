@@ -159,6 +159,7 @@ def finished(
     size = row["members"]
     row |= {"passes": 180 * size, "teacher_passes": 720 if construction == "distilled" else 0}
     row |= {"seconds": 2.0 * size + rng.uniform(), "teacher_forwards": row["teacher_passes"]}
+    row |= {"stage_seconds": None if construction == "curve" else 3.0 * size * (construction != "swe")}
     write_real(folder, "trials", key, [row | metrics(construction, rng, shift)])
     if details:
         write_real(folder, "paths", key, paths(key, construction, rng, min(size, 4)))

@@ -234,9 +234,22 @@ def test_quality_cost_counts_teachers_apart(tmp_path):
     rows = [trial("a", "distilled", test_accuracy=90.0, **costs)]
     shown = quality_cost.draw(store(tmp_path, *rows)).data[PLACE]
     assert shown["passes"]["distilled"] == {"cost": 100.0, "with_teachers": 170.0, "accuracy": 90.0, "half": None}
-    assert shown["seconds"]["distilled"]["cost"] == 5.0
+    assert shown["seconds"]["distilled"]["cost"] == 5.0  # without the shared runs, of which nothing is known
     with pytest.raises(Missing, match="no finished trial has passes and accuracy on the test split"):
         quality_cost.draw(store(tmp_path / "1", trial("a")))
+
+
+def test_quality_cost_adds_the_seconds_of_shared_runs_and_names_who_lacks_them(tmp_path):
+    costs = {"passes": 100, "seconds": 5.0, "test_accuracy": 90.0, "members": 2}
+    rows = [trial("d", stage_seconds=40.0, **costs), trial("s", "swe", stage_seconds=0.0, **costs)]
+    rows += [trial("c", "constrained", **costs)]  # its trunk is older than the keeping of seconds
+    drawn = quality_cost.draw(store(tmp_path, *rows))
+    _, middle = drawn.figure.axes
+    assert {name: found["cost"] for name, found in drawn.data[PLACE]["seconds"].items()} == {"deep": 45.0, "swe": 5.0}
+    assert "seconds of shared runs not kept:\nconstrained" in middle.get_title()
+    assert middle.get_xlabel() == "wall time of a trial, with shared runs (s)"
+    alone = quality_cost.draw(store(tmp_path / "1", trial("c", "constrained", **costs)))
+    assert alone.figure.axes[1].get_xlabel() == "wall time of a trial, without shared runs (s)"
 
 
 def test_quality_cost_has_deep_ensembles_by_size_and_what_others_are_worth(tmp_path):

@@ -77,12 +77,23 @@ def test_alignment_by_width_method_and_policy(tmp_path):
 
 def test_diversity_and_cost(tmp_path):
     rows = [
-        trial("d", test_disagreement=6.0, test_jensen_gap=0.1, passes=400, seconds=2.0, members=4),
-        trial("e", seed=1, test_disagreement=8.0, test_jensen_gap=0.1, passes=400, seconds=4.0, members=4),
+        trial("d", test_disagreement=6.0, test_jensen_gap=0.1, passes=400, seconds=2.0, stage_seconds=9.0, members=4),
+        trial(
+            "e",
+            seed=1,
+            test_disagreement=8.0,
+            test_jensen_gap=0.1,
+            passes=400,
+            seconds=4.0,
+            stage_seconds=9.0,
+            members=4,
+        ),
     ]
     tables = store(tmp_path, *rows)
     assert diversity.build(tables).csv().splitlines()[1] == "digits,resnet8,deep,2,7,12.7062,,,,,0.1,0"
-    assert cost.build(tables).csv().splitlines()[1] == "digits,resnet8,deep,2,4,,400,,,3,12.7062"
+    assert cost.build(tables).csv().splitlines()[1] == "digits,resnet8,deep,2,4,,400,,,3,12.7062,12,12.7062"
+    older = store(tmp_path / "older", trial("d", passes=400, seconds=2.0, members=4))
+    assert cost.build(older).csv().splitlines()[1] == "digits,resnet8,deep,1,4,,400,,,2,"
     with pytest.raises(Missing, match="no finished trial has passes or seconds"):
         cost.build(store(tmp_path / "1", trial("a")))
     with pytest.raises(Missing, match="no finished trial has any of disagreement, "):

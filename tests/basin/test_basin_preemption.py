@@ -1,6 +1,7 @@
 """A process that is asked to go stops between two steps; what it kept goes on bit for bit, no step is done twice."""
 
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,22 @@ def test_a_trial_that_must_go_goes_on_bit_for_bit(
     if name != "swe":  # whose decayed copies of a snapshot begin again
         assert steps.done == whole
     assert not list((tmp_path / "runs").rglob("partial.safetensors"))
+
+
+def test_runs_that_a_trial_trained_before_it_was_cut_off_stay_its_own(
+    steps: Steps, tmp_path: Path, cache: Path
+) -> None:
+    """On the disk they look like others' when it goes on."""
+    one, here = trial(**TRIALS["distilled"]), place(tmp_path / "runs", cache, tmp_path / "scratch")
+    for notice_at in (7, 22):  # within the first teacher, within the second
+        steps.notice_at = notice_at
+        with pytest.raises(PreemptedError):
+            finish(run(one, here))
+        interrupt.withdraw()
+    steps.notice_at = -1
+    assert finish(run(one, here)).stage_seconds == 0
+    shutil.rmtree(tmp_path / "scratch")
+    assert (finish(run(one, here)).stage_seconds or 0) > 0
 
 
 def test_one_flipped_byte_anywhere_in_a_checkpoint_is_noticed(tmp_path: Path, cache: Path) -> None:

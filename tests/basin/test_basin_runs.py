@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,37 @@ def test_member_0_is_kept_on_a_grid_others_at_the_end(tmp_path: Path, cache: Pat
     assert work.runs.complete(0)
     assert work.runs.complete(1)
     assert not work.runs.complete(2)
+
+
+def test_a_run_knows_what_it_took(tmp_path: Path, cache: Path) -> None:
+    work = task(tmp_path, cache, epochs=8).runs  # 40 steps
+    assert work.seconds({0: 40, 1: 40}) == 0
+    began = time.perf_counter()
+    work.state(0)
+    work.state(1)
+    wall = time.perf_counter() - began
+    spent = [work.seconds({0: step}) or 0 for step in range(2, 41, 2)]
+    assert spent == sorted(set(spent))  # each state more than the one before
+    both = work.seconds({0: 40, 1: 40}) or 0
+    assert spent[-1] < both < wall
+    assert work.seconds({0: 39, 1: 39}) == spent[-2]  # what is there of them
+    assert work.seconds({}) == work.seconds({0: 0}) == work.seconds({0: 1}) == 0
+
+
+def test_a_run_that_goes_on_adds_to_what_it_took(tmp_path: Path, cache: Path) -> None:
+    task(tmp_path, cache, epochs=8).runs.state(0, 20)
+    *_, path = sorted(tmp_path.rglob("*.safetensors"))
+    tensors, notes = runs.read(path) or ({}, {})
+    path.write_bytes(runs.serialized(tensors, notes | {"seconds": "1000.0"}))
+    made = task(tmp_path, cache, epochs=8).runs
+    assert 1000 < (made.state(0, 29).seconds or 0) < 1100
+    assert 1000 < (made.seconds({0: 28}) or 0) < (made.state(0).seconds or 0) < 1100
+    assert (made.seconds({0: 18}) or 1000) < 1000
+    path.write_bytes(runs.serialized(tensors, {name: notes[name] for name in ("step", "loss")}))  # as older ones are
+    assert made.seconds({0: 20, 1: 40}) is None
+    for later in path.parent.glob("step-000003*"):
+        later.unlink()
+    assert made.state(0, 21).seconds is None
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])

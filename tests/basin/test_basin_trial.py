@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny import MODELS, place, same, trial
 
+from basin import runs
 from basin.constructions import constructions
 from basin.constructions.constrained import Constrained
 from basin.constructions.deep import Deep
@@ -247,6 +248,7 @@ def record(outcome: Outcome) -> dict[str, object]:
         "plane": outcome.measured.plane,
         "reliability": outcome.measured.reliability,
         "meter": outcome.meter,
+        "stage_passes": outcome.stage_passes,
     }
 
 
@@ -344,6 +346,31 @@ def test_seconds_go_on_where_a_trial_was_cut_off(torn: bool, tmp_path: Path, cac
     # What happens again was paid for twice.
     assert [later > 1000 for later in seconds] == [torn, True, True]
     assert seconds[-1] < outcome.seconds < 2000
+
+
+@pytest.mark.parametrize(("name", "passes"), [("deep", 45), ("constrained", 4), ("distilled", 30), ("swe", 0)])
+def test_what_others_trained_is_counted_apart(name: str, passes: int, tmp_path: Path, cache: Path) -> None:
+    """Its trunk, teachers or members, each once; a trial that trains them itself has them in its own seconds."""
+    one, here = trial(**TRIALS[name]), place(tmp_path, cache)
+    first, second = (finish(run(one, here)) for _ in range(2))
+    assert (first.stage_passes, second.stage_passes) == (passes, passes)
+    assert first.stage_seconds == 0
+    last = {path.parent: path for path in sorted(tmp_path.rglob("step-*.safetensors"))}
+    assert second.stage_seconds == sum(float(runs.notes(path)["seconds"]) for path in last.values())
+    assert second.stage_seconds <= first.seconds
+    assert (second.stage_seconds > 0) == (name != "swe")
+    assert second.cost["stage_seconds"] == second.stage_seconds
+
+
+def test_seconds_of_older_runs_are_not_known(tmp_path: Path, cache: Path) -> None:
+    one, here = trial(**TRIALS["distilled"]), place(tmp_path, cache)
+    finish(run(one, here))
+    path = max((tmp_path).rglob("member-1/step-*.safetensors"))
+    tensors, notes = runs.read(path) or ({}, {})
+    path.write_bytes(runs.serialized(tensors, {name: notes[name] for name in ("step", "loss")}))
+    outcome = finish(run(one, here))
+    assert outcome.stage_seconds is None
+    assert outcome.stage_passes == 30
 
 
 def test_a_torn_checkpoint_begins_anew(tmp_path: Path, cache: Path) -> None:

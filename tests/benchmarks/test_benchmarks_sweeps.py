@@ -47,7 +47,7 @@ def test_nothing_is_left_to_log_of_a_made_up_sweep(filled: Store) -> None:
 @pytest.mark.slow
 def test_query_reads_a_sweep_in_every_way(tmp_path: Path) -> None:
     report = query.run(Options(repeats=1, changes={"trials": "20", "folder": str(tmp_path)}))
-    assert [len(table.lines) for table in report.tables] == [3, 4, 3]
+    assert [len(table.lines) for table in report.tables] == [3, 5, 3]
     for table in report.tables:
         assert all(line.median > 0 for line in table.lines)
 

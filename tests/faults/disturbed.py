@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tiny_sweep import ROOT, environment, results, sweep_arguments
+from tiny_sweep import ROOT, environment, results, sweep_arguments, untimed
 
 from sweeps.database import Database
 from sweeps.entry import times
@@ -139,8 +139,8 @@ def same_results(undisturbed: Store, store: Store) -> None:
 
 
 def contents(folder: Path, pattern: str) -> dict[str, bytes]:
-    """Files by their path within a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.glob(pattern))}
+    """Files of tensors by their path within a folder, but for how long they took."""
+    return {str(path.relative_to(folder)): untimed(path) for path in sorted(folder.glob(pattern))}
 
 
 def one_run_each(store: Store, uri: str | None = None) -> None:

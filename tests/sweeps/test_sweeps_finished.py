@@ -16,7 +16,10 @@ from sweeps.store import Store
 from sweeps.tracking import Tracker
 
 Runs = dict[str, dict[str, Any]]
-COSTS = ("passes", "teacher_passes", "teacher_forwards", "member_epochs", "image_passes", "seconds")
+COSTS = (
+    *("passes", "teacher_passes", "teacher_forwards", "stage_passes"),
+    *("member_epochs", "image_passes", "seconds", "stage_seconds"),
+)
 
 
 @pytest.fixture(scope="module")

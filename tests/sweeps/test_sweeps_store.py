@@ -86,6 +86,8 @@ def test_nothing_of_an_outcome_is_lost(store: Store, outcome: Outcome) -> None:
         **outcome.machine,
         **vars(outcome.meter),
         "seconds": outcome.seconds,
+        "stage_passes": outcome.stage_passes,
+        "stage_seconds": outcome.stage_seconds,
         "key": key,
         "status": "done",
         "sweep": "demo",

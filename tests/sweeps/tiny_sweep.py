@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
+from basin import runs
 from sweeps.schemas import SCHEMAS, TIMING
 from sweeps.store import Row, Store
 from sweeps.studies import build
@@ -157,6 +158,15 @@ def mlflow_runs(storage: Path, name: str, folder: Path) -> list[dict[str, Any]]:
 
 PROVENANCE = ("commit", "dirty")
 """Columns that differ where somebody has edited the code between two sweeps."""
+
+
+def untimed(path: Path) -> bytes:
+    """A file of tensors as it would be if it did not say how long they took; as it is if it cannot be read."""
+    found = runs.read(path)
+    if found is None:
+        return path.read_bytes()
+    tensors, notes = found
+    return runs.serialized(tensors, {name: text for name, text in notes.items() if name not in TIMING})
 
 
 def results(folder: Path, *apart: str) -> dict[str, pa.Table]:
