@@ -1,6 +1,7 @@
 """Processes that are killed, asked to go, or started twice."""
 
 import signal
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -36,15 +37,22 @@ def changing(store: Store) -> int:
     return sum(1 for folder in ("tables", "scratch") for _ in (store.folder / folder).rglob("*"))
 
 
+def struck(process: "subprocess.Popen[str]", number: signal.Signals, *, times: int, seed: int) -> int:
+    """How often a trial's process of a launcher, one at a time and at random moments, got a signal."""
+    found = 0
+    for wait in moments(times, 0.4, seed):
+        if not until(lambda: trial_processes(process.pid), process):
+            break
+        time.sleep(wait)
+        found += any(hit(pid, number) for pid in trial_processes(process.pid)[:1])
+    return found
+
+
 def test_trial_processes_are_killed(undisturbed: Store, image_cache: Path, tmp_path: Path) -> None:
     """Ray begins such trials again, but for one that dies in its hands between two trials: the command says so."""
-    store, killed = works_on(tmp_path), 0
+    store = works_on(tmp_path)
     with launched(*arguments(tmp_path, image_cache)) as process:
-        for wait in moments(6, 0.4, seed=0):
-            if not until(lambda: trial_processes(process.pid), process):
-                break
-            time.sleep(wait)
-            killed += any(hit(pid, signal.SIGKILL) for pid in trial_processes(process.pid)[:1])
+        killed = struck(process, signal.SIGKILL, times=6, seed=0)
         _, errors = process.communicate(timeout=PATIENT)
     assert process.returncode in (0, 1)
     assert "Traceback" not in errors, errors
@@ -97,13 +105,9 @@ def test_with_tpe_there_are_as_many_trials_as_asked_for_and_each_can_be_run_agai
 
 
 def test_trial_processes_are_asked_to_go(undisturbed: Store, image_cache: Path, tmp_path: Path) -> None:
-    store, asked = works_on(tmp_path), 0
+    store = works_on(tmp_path)
     with launched(*arguments(tmp_path, image_cache)) as process:
-        for wait in moments(4, 0.4, seed=2):
-            if not until(lambda: trial_processes(process.pid), process):
-                break
-            time.sleep(wait)
-            asked += any(hit(pid, signal.SIGTERM) for pid in trial_processes(process.pid)[:1])
+        asked = struck(process, signal.SIGTERM, times=4, seed=2)
         ended(process)
     assert asked >= 2
     as_undisturbed(undisturbed, store)
