@@ -13,13 +13,24 @@ from rich.table import Table
 from analysis import commands as reading
 from basin.errors import UsageError
 from sweeps import commands as running
+from sweeps.away import away
 from sweeps.stopping import Stopped
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 out = running.console()
 
 Name = Annotated[str, typer.Argument(help="Name of a sweep.")]
-Storage = Annotated[Path, typer.Option(help="Folder of sweeps, their shared runs and the embedded MLflow store.")]
+
+
+def _here(storage: Path) -> Path:
+    if words := away(storage):
+        raise UsageError(f"--storage {words}")
+    return storage
+
+
+Storage = Annotated[
+    Path, typer.Option(help="Folder of sweeps, their shared runs and the embedded MLflow store.", callback=_here)
+]
 Uri = Annotated[str | None, typer.Option(help="MLflow tracking store. Default: SQLite in the storage folder.")]
 RESULTS = Path("results")
 
@@ -183,7 +194,7 @@ def doctor(
         raise typer.Exit(2)
 
 
-for command in (running.sweep, running.plan, reading.report, reading.verify, reading.compare):
+for command in (running.sweep, running.plan, running.fetch, reading.report, reading.verify, reading.compare):
     app.command()(command)
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from analysis.errors import BadInput, Missing
 from sweeps import compact, single
+from sweeps.away import away
 
 Row = dict[str, Any]
 Setting = tuple[str, str]
@@ -97,6 +98,8 @@ def read(results: str | Path, split: str = "test", more: Iterable[str | Path] = 
 
 
 def _trials(folder: Path, split: str) -> pa.Table:
+    if words := away(folder):
+        raise BadInput(words)
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder")
     try:

@@ -4,6 +4,36 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
+
+
+class Remote(Protocol):
+    """Where the files of a machine's folders lie too, for other machines; basin does not know what that is."""
+
+    def fetch(self, path: Path, *, anew: bool = False) -> None:
+        """Bring a file that is there and not here; `anew` brings it in any case, and removes it where it is not there.
+
+        So is brought what other machines may have changed.
+        """
+
+    def send(self, *paths: Path) -> None:
+        """Bring these files there, one after the other, each whole or not at all."""
+
+    def remove(self, path: Path) -> None:
+        """Remove a file or a folder there, if it is there."""
+
+
+class Nowhere:
+    """The files are seen by all who need them."""
+
+    def fetch(self, path: Path, *, anew: bool = False) -> None:
+        """Nothing."""
+
+    def send(self, *paths: Path) -> None:
+        """Nothing."""
+
+    def remove(self, path: Path) -> None:
+        """Nothing."""
 
 
 def replace_atomically(path: Path, write: Callable[[Path], None]) -> None:

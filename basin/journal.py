@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from basin.ensemble import Ensemble
-from basin.files import write_atomically
+from basin.files import Nowhere, Remote, write_atomically
 from basin.measure import Evaluation, validate
 from basin.task import Task
 
@@ -42,6 +42,7 @@ class Journal:
     stage_seconds: float | None = None
     """Wall seconds that the trial's single runs had taken when its first launch began; what was trained of them
     since is in the trial's own. None if that is not known."""
+    remote: Remote = field(default_factory=Nowhere)
 
     @classmethod
     def open(cls, task: Task, began: float) -> "Journal":
@@ -56,10 +57,10 @@ class Journal:
             task.forget()  # one without the other says nothing: what it had done is done again
             saved = None
         if written is None:
-            return cls(path, began)
+            return cls(path, began, remote=task.remote)
         passes = [spent for spent in written["passes"] if saved and spent <= saved.passes]
         rows = [Progress(**row) for row in written["rows"] if row["index"] <= len(passes)]
-        return cls(path, began, written.get("seconds", 0.0), passes, rows, written.get("stage_seconds"))
+        return cls(path, began, written.get("seconds", 0.0), passes, rows, written.get("stage_seconds"), task.remote)
 
     @property
     def seconds(self) -> float:
@@ -79,6 +80,7 @@ class Journal:
             rows = [asdict(row) for row in self.rows]
             seconds = {"seconds": self.seconds, "stage_seconds": self.stage_seconds}
             write_atomically(self.path, sealed({"passes": self.passes, "rows": rows, **seconds}))
+            self.remote.send(self.path)
 
 
 def sealed(contents: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import torch
 
 from basin.engine import EngineName
 from basin.errors import UsageError
+from basin.files import Nowhere, Remote
 from basin.spec import Bounds, Value, check, describe, replace_known
 
 
@@ -53,6 +54,8 @@ class Place:
     """Single runs (trunks and teachers), shared by content."""
     scratch: Path | None = None
     """Checkpoints of the one trial; None keeps none."""
+    remote: Remote = field(default_factory=Nowhere)
+    """Where single runs and checkpoints lie too."""
 
     gpu_share: float = 1.0
     """Of a GPU's memory, where several trials run on one."""

@@ -8,7 +8,7 @@ import json
 import time
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import safetensors.torch
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from basin import stack
 from basin.data import Data
-from basin.files import replace_atomically
+from basin.files import Nowhere, Remote, replace_atomically
 from basin.interrupt import PreemptedError
 from basin.network import Network
 from basin.objective import Meter
@@ -38,6 +38,8 @@ class Runs:
     seed: int
     folder: Path
     """Where the runs of this dataset, model, training and seed are kept."""
+    remote: Remote = field(default_factory=Nowhere)
+    """Where they lie too."""
 
     @property
     def steps(self) -> int:
@@ -84,14 +86,23 @@ class Runs:
             for _ in states:
                 state.seconds = _later(before, began)
                 if state.step in stops:
-                    save(state, self._path(member, state.step))
+                    self._save(state, self._path(member, state.step))
                 elif state.step < until:
-                    save(state, self._partial(member))
+                    self._save(state, self._partial(member))
         except PreemptedError:
             state.seconds = _later(before, began)
-            save(state, self._partial(member))
+            self._save(state, self._partial(member))
             raise
         self._partial(member).unlink(missing_ok=True)
+        self.remote.remove(self._partial(member))
+
+    def _save(self, state: State, path: Path) -> None:
+        save(state, path)
+        self.remote.send(path)
+
+    def _load(self, path: Path) -> State | None:
+        self.remote.fetch(path)
+        return load(path)
 
     def _nearest(self, member: int, step: int) -> State:
         found = self._found(member, step)
@@ -101,13 +112,13 @@ class Runs:
 
     def _found(self, member: int, step: int) -> State | None:
         """The last state on disk from which the run goes on to `step`, on the CPU."""
-        partial = load(self._partial(member))
+        partial = self._load(self._partial(member))
         if partial and partial.step > step:
             partial = None
         for kept in reversed([kept for kept in self._kept(member) if kept <= step]):
             if partial and partial.step >= kept:
                 break
-            state = load(self._path(member, kept))
+            state = self._load(self._path(member, kept))
             if state is not None:
                 return state
         return partial

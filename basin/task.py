@@ -9,6 +9,7 @@ import torch
 
 from basin import runs, stack
 from basin.data import Data, Images
+from basin.files import Nowhere, Remote
 from basin.interrupt import PreemptedError
 from basin.network import Network
 from basin.objective import Meter, Objective
@@ -28,6 +29,8 @@ class Task:
     """Images of another dataset, in the shape of this one's."""
     scratch: Path | None = None
     """Folder of the checkpoint from which a trial that was cut off goes on."""
+    remote: Remote = field(default_factory=Nowhere)
+    """Where that lies too."""
     meter: Meter = field(default_factory=Meter)
 
     def single(self, member: int) -> State:
@@ -111,6 +114,7 @@ class Task:
     def _save(self, state: State) -> None:
         if self.scratch and state.step < self.runs.steps:
             runs.save(state, self.scratch / "state.safetensors", meter=json.dumps(asdict(self.meter)))
+            self.remote.send(self.scratch / "state.safetensors")
 
     def saved_meter(self) -> Meter | None:
         """What this trial had spent at its checkpoint; None without one."""

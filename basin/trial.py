@@ -177,8 +177,8 @@ def open_task(trial: Trial, place: Place) -> Task:
         engine,
         compiled=place.machine.compile,
     )
-    runs = Runs(network, data, trial.training, trial.seed, place.runs / trial.recipe_key)
-    return Task(network, data, runs, _open_other(trial, place, data), place.scratch)
+    runs = Runs(network, data, trial.training, trial.seed, place.runs / trial.recipe_key, place.remote)
+    return Task(network, data, runs, _open_other(trial, place, data), place.scratch, place.remote)
 
 
 def _open_other(trial: Trial, place: Place, data: Data) -> Images | None:

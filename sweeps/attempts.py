@@ -4,13 +4,13 @@ import faulthandler
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from basin import interrupt, runs
 from basin.errors import UsageError
-from basin.files import write_atomically
+from basin.files import Nowhere, Remote, write_atomically
 
 TRIES = 5
 """Begun so often at the same place, a trial has failed: until the next launch, which tries again."""
@@ -21,13 +21,20 @@ class Attempts:
     """The tries of one trial, kept beside its checkpoint; a process that dies cannot count them afterwards."""
 
     scratch: Path
+    remote: Remote = field(default_factory=Nowhere)
+
+    @property
+    def _file(self) -> Path:
+        return self.scratch / "attempts.json"
 
     def begin(self) -> None:
         """Count a try; raises UsageError if there have been too many since the trial last got on."""
+        self.remote.fetch(self._file, anew=True)
         place, before = self._place(), self._read()
         count = 1 + (before["count"] if before.get("place") == place else 0)
         if count > TRIES:
-            (self.scratch / "attempts.json").unlink()
+            self._file.unlink()
+            self.remote.remove(self._file)
             words = before["error"] or "its process died or hung (no memory?): see Ray's log of the worker"
             raise UsageError(f"trial {self.scratch.name} was tried {TRIES} times and did not get on: {words}")
         self._write(place, count, before.get("error", ""))
@@ -51,13 +58,14 @@ class Attempts:
 
     def _read(self) -> dict[str, Any]:
         try:
-            return dict(json.loads((self.scratch / "attempts.json").read_text()))
+            return dict(json.loads(self._file.read_text()))
         except (OSError, ValueError):
             return {}
 
     def _write(self, place: str, count: int, error: str) -> None:
         contents = {"place": place, "count": count, "error": error}
-        write_atomically(self.scratch / "attempts.json", json.dumps(contents))
+        write_atomically(self._file, json.dumps(contents))
+        self.remote.send(self._file)
 
 
 @contextmanager

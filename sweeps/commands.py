@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from basin.errors import UsageError
+from sweeps.away import away
 
 if TYPE_CHECKING:
     from sweeps.options import Options
@@ -34,9 +35,9 @@ def arguments(
         list[Path] | None, typer.Option(help="Folder or archive of the dataset; of several, one sweep each.")
     ] = None,
     ood_data: Annotated[Path | None, typer.Option(help="The same for the dataset of --set ood=NAME.")] = None,
-    storage: Annotated[Path, typer.Option(help="Folder of sweeps, their shared runs and MLflow's store.")] = Path(
-        "results"
-    ),
+    storage: Annotated[
+        str, typer.Option(help="Folder of sweeps, their shared runs and MLflow's store; or s3://…, gs://…")
+    ] = "results",
     tracking_uri: Annotated[str | None, typer.Option(help="MLflow. Default: SQLite in the storage folder.")] = None,
     address: Annotated[str, typer.Option(help="Ray cluster: local, auto, or ray://host:10001.")] = "local",
     name: Annotated[str | None, typer.Option(help="Name of the sweep. Default: the study's.")] = None,
@@ -59,18 +60,21 @@ def arguments(
 ) -> Arguments:
     """The study and how it is run, from the options that every command about a run of a study takes; on one dataset."""
     from basin.place import settled
+    from sweeps.mirror import Mirror
     from sweeps.options import Options
     from sweeps.studies import build
 
-    if storage.parts and storage.parts[0].endswith(":"):
-        raise UsageError(f"--storage {storage}: expected a folder, on a disk that all machines of the cluster share")
+    mirror = Mirror.of(storage, cache) if "://" in storage else None
+    if mirror and address.startswith("ray://"):
+        raise UsageError(f"--address {address}: expected a launcher on a node of the cluster: use `ray job submit`")
     source = data[0] if data else None
     machine, changes = settled(settings or [])
     chosen = build(study, source).set(changes).sized(trials, sampler)
     chosen = chosen.seeking(metric=metric, scheduler=scheduler, replicates=replicates, constraints=constraint or ())
     options = Options(
         name=_folder_name(name or study),
-        storage=storage,
+        storage=mirror.folder if mirror else Path(storage),
+        mirror=mirror,
         tracking_uri=tracking_uri,
         address=address,
         seed=seed,
@@ -127,15 +131,22 @@ def sweep(study: "Study", options: "Options") -> None:
     out = console()
     with Board(out) as board:
         report = run_sweep(study, options, board)
-    done = len(report.store.keys())
-    out.print(f"sweep {report.store.name}: {report.ran} trials run now, {done} in {report.store.folder}")
+    done, where = len(report.store.keys()), str(report.store.folder)
+    if options.mirror:
+        where = f"{options.mirror.uri}, worked on in {where}"
+    out.print(f"sweep {report.store.name}: {report.ran} trials run now, {done} in {where}")
     for error in report.errors:
         out.print(f"a trial failed: {error}")
     if report.errors:
         out.print("run the same command again to try the failed trials once more")
     if report.untracked:
         out.print(f"MLflow does not have every trial: {report.untracked}")
-        out.print(f"nothing is lost: `launch.py sync {report.store.name}` with the same options logs what is missing")
+        again = (
+            "the same command again"
+            if options.mirror
+            else f"`launch.py sync {report.store.name}` with the same options"
+        )
+        out.print(f"nothing is lost: {again} logs what is missing")
     if report.errors or report.untracked:
         raise typer.Exit(1)
 
@@ -158,8 +169,32 @@ def plan(
     from sweeps.plan import plan as look
     from sweeps.plan import rates, show
 
+    if options.mirror:
+        raise UsageError(f"--storage {away(Path(options.mirror.uri))}")
     planned = look(study, options)
     show(planned, rates(planned, options, given=rate, probing=probe), options, console())
+
+
+def fetch(
+    name: Annotated[str, typer.Argument(help="Name of a sweep.")],
+    storage: Annotated[str, typer.Option(help="Object store of the sweep, as `sweep` was given it: s3://…, gs://…")],
+    to: Annotated[Path, typer.Option(help="Storage folder into which it is copied.")] = Path("results"),
+) -> None:
+    """Copy a sweep from an object store into a folder, and its runs into MLflow's store there; again, what is new.
+
+    Example: python launch.py fetch quickstart --storage s3://bucket/results
+    """
+    from sweeps.fetching import fetch as copy
+    from sweeps.repair import repair
+    from sweeps.tracking import default_uri
+
+    if "://" not in storage:
+        raise UsageError(
+            f"--storage {storage}: expected an address such as s3://bucket/results; a folder needs no copy"
+        )
+    store = copy(storage, _folder_name(name), to)
+    repair(store, default_uri(to))
+    console().print(f"sweep {name}: {len(store.keys())} trials in {store.folder}")
 
 
 def _folder_name(name: str) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from basin.place import Machine
+from sweeps.mirror import Mirror
 from sweeps.store import Row
 
 
@@ -14,6 +15,8 @@ class Options:
 
     name: str
     storage: Path
+    mirror: Mirror | None = None
+    """Where the storage lies in truth, if `storage` is but a working folder."""
     tracking_uri: str | None = None
     address: str = "local"
     seed: int = 0

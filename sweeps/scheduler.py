@@ -125,10 +125,14 @@ class RankStopping(FIFOScheduler):
 
     def _stop(self, config: dict[str, Any]) -> None:
         worker, trial = self._worker, self._worker.study.trial(config["changes"])
+        remote = worker.place.remote
+        remote.fetch(worker.store.scratch(trial.key) / "journal.json", anew=True)
         reports = _before(worker.store.scratch(trial.key)) | self._reports.pop(trial.key)
         facts = {"sweep": worker.store.name, "role": config["role"], **worker.facts}
         worker.store.write(trial.key, tables_of_stopped(trial, [reports[step] for step in sorted(reports)], **facts))
+        remote.send(*worker.store.files(trial.key))
         shutil.rmtree(worker.store.scratch(trial.key), ignore_errors=True)
+        remote.remove(worker.store.scratch(trial.key))
 
 
 def _before(scratch: Path) -> dict[int, Row]:

@@ -44,7 +44,7 @@ class LedgerSearch(Searcher):
         self._given = owed
         self._owed: list[tuple[Config, int | None]] = [(config, None) for config in owed]
         self._keys = {study.trial(config["changes"]).key for config in owed}
-        self._optuna = open_study(store.folder / "optuna.journal", study, seed)
+        self._optuna = open_study(store.journal, study, seed)
         self._telling = Telling(study, store, self._optuna)
         if not any("key" in trial.user_attrs for trial in self._optuna.get_trials(deepcopy=False)):
             self._adopt()

@@ -36,9 +36,19 @@ class Store:
         """The sweep's name."""
         return self.folder.name
 
+    @property
+    def journal(self) -> Path:
+        """Where the searcher's Optuna study lies."""
+        return self.folder / "optuna.journal"
+
     def path(self, table: str, key: str) -> Path:
         """Where a trial's part of a table lies."""
         return self.folder / "tables" / table / f"{key}.parquet"
+
+    def files(self, key: str) -> list[Path]:
+        """What there is of a trial, in the order of writing: the row that says it is done comes last."""
+        every = [self.folder / "weights" / f"{key}.safetensors", *(self.path(name, key) for name in SCHEMAS)]
+        return [path for path in every if path.exists()]
 
     def scratch(self, key: str) -> Path:
         """Where a trial keeps what it needs to go on after it was cut off."""

@@ -9,13 +9,14 @@ from statistics import fmean
 from typing import Any
 
 from basin.errors import UsageError
-from basin.files import write_atomically
+from basin.files import Nowhere, write_atomically
 from basin.place import Place
 from basin.trial import identify, open_data
 from sweeps.checking import mend, room, tidy
 from sweeps.database import OutageError, shown
 from sweeps.definition import hold
-from sweeps.lock import locked
+from sweeps.lock import leased, locked
+from sweeps.mirror import Mirror
 from sweeps.options import Listener, Options
 from sweeps.shipping import Shipper, Told
 from sweeps.stages import Stage, make_all, plan
@@ -45,16 +46,21 @@ def sweep(study: Study, options: Options, listener: Listener) -> Report:
     study = replace(study, base=identify(study.base, place))
     uri = options.tracking_uri or default_uri(options.storage)
     for source in options.warm_start:
+        if options.mirror:
+            options.mirror.pull(options.storage / source / "tables")
         if open_store(options.storage, source).folder.resolve() == store.folder:
             raise UsageError(f"--warm-start {source}: expected another sweep than this one")
-    with stoppable(), room(store.folder), _claimed(store, study, options.seed):
+    with stoppable(), room(store.folder), _claimed(store, study, options):
         tidy(store, place.runs)
         if damaged := mend(store):
+            for key in damaged:
+                place.remote.remove(store.path("trials", key))
             listener.note(f"{len(damaged)} trials have damaged files and are run again: {', '.join(damaged)}")
         before, shipper = store.keys(), Shipper(uri, store)
         if options.tracking_uri:
             _answers(shipper, listener)  # a store that cannot be is known before anything is trained
         errors = _run(study, options, store, place, Told(listener, shipper), shipper)
+        place.remote.send(store.journal)
         untracked = None
         if not _tracked(store, uri):
             listener.phase("tracking", 1)
@@ -79,7 +85,7 @@ def _run(study: Study, options: Options, store: Store, place: Place, listener: L
     from sweeps.telling import warm_start
 
     for source in options.warm_start:
-        opened = open_study(store.folder / "optuna.journal", study, options.seed)
+        opened = open_study(store.journal, study, options.seed)
         warm_start(opened, study, Store(store.folder.parent / source))
     seeds = [options.seed + index for index in range(study.seeds)]
     missing = _missing(study, store, [{"role": role, "changes": changes} for role, changes in study.owed(seeds)])
@@ -165,18 +171,40 @@ def place_of(options: Options) -> Place:
     data = options.data.resolve() if options.data else None
     ood_data = options.ood_data.resolve() if options.ood_data else None
     share = min(1.0, options.gpus_per_trial) or 1.0
-    return Place(machine=options.machine, data=data, ood_data=ood_data, runs=runs, gpu_share=share, **cache)
+    remote = options.mirror or Nowhere()
+    return Place(
+        machine=options.machine, data=data, ood_data=ood_data, runs=runs, remote=remote, gpu_share=share, **cache
+    )
+
+
+def _bring(mirror: Mirror, store: Store) -> None:
+    """Make what a launcher needs of a sweep what it is in the storage; drop checkpoints of finished trials there."""
+    for path in (store.folder / "sweep.json", store.journal):
+        mirror.fetch(path, anew=True)
+    mirror.prune(store.folder / "tables")
+    mirror.pull(store.folder / "tables")
+    finished = set(store.keys())
+    for path in mirror.files(store.folder / "scratch"):
+        if path.parent.name in finished:
+            mirror.remove(path)
 
 
 @contextmanager
-def _claimed(store: Store, study: Study, seed: int) -> Iterator[None]:
+def _claimed(store: Store, study: Study, options: Options) -> Iterator[None]:
     """The sweep's folder, held by one launcher, for one definition of the study; gone again if nothing came of it."""
     made = [folder for folder in (store.folder, *store.folder.parents) if not folder.exists()]
-    with locked(store):
-        hold(store, study, seed)
+    with locked(store), leased(options.mirror, store):
+        if options.mirror:
+            _bring(options.mirror, store)
+        begun = (store.folder / "sweep.json").exists()
+        hold(store, study, options.seed)
+        if options.mirror:
+            options.mirror.send(store.folder / "sweep.json")
         try:
             yield
         except UsageError:
+            if options.mirror and not begun and not store.keys():
+                options.mirror.remove(store.folder)
             if store.folder in made and not store.keys():
                 shutil.rmtree(store.folder)
                 with suppress(OSError):  # not empty: other sweeps are there

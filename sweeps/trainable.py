@@ -40,21 +40,24 @@ def trainable(config: dict[str, Any], worker: Worker) -> None:
     An error that another try would meet again is reported, for what is raised here is tried again.
     """
     trial = worker.study.trial(config["changes"])
-    row = worker.store.row(trial.key)
-    if row is None:
-        try:
+    try:
+        worker.place.remote.fetch(worker.store.path("trials", trial.key), anew=True)
+        row = worker.store.row(trial.key)
+        if row is None:
             same_environment(worker.facts)
             with busy():
                 row = _try(worker, trial.key, config)
-        except UsageError as problem:
-            tune.report({"key": trial.key, "status": "failed", "error": str(problem)})
-            return
+    except UsageError as problem:
+        tune.report({"key": trial.key, "status": "failed", "error": str(problem)})
+        return
     tune.report(_seen_by_search(row) | {"key": trial.key, "status": row["status"], "progress": 1.0})
 
 
 def _try(worker: Worker, key: str, config: dict[str, Any]) -> Row:
-    scratch = worker.store.scratch(key)
-    attempts = Attempts(scratch)
+    scratch, remote = worker.store.scratch(key), worker.place.remote
+    for name in ("state.safetensors", "journal.json"):  # the journal may be the newer of the two, never the older
+        remote.fetch(scratch / name, anew=True)
+    attempts = Attempts(scratch, remote)
     try:
         attempts.begin()
     except OSError as error:
@@ -70,6 +73,7 @@ def _try(worker: Worker, key: str, config: dict[str, Any]) -> Row:
         attempts.failed(error)
         raise
     shutil.rmtree(scratch, ignore_errors=True)
+    remote.remove(scratch)
     return row
 
 
@@ -88,6 +92,7 @@ def _run(worker: Worker, key: str, config: dict[str, Any]) -> Row:
     except DivergedError:
         tables = tables_of_diverged(trial, **facts)
     worker.store.write(key, tables)
+    worker.place.remote.send(*worker.store.files(key))
     return tables["trials"][0]
 
 

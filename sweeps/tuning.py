@@ -16,11 +16,13 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
 from basin.errors import UsageError
+from basin.files import Remote
 from basin.place import Place
 from sweeps.options import Listener, Options
 from sweeps.preemption import preemptible
 from sweeps.provenance import provenance
 from sweeps.scheduler import RankStopping
+from sweeps.schemas import SCHEMAS
 from sweeps.search import LedgerSearch
 from sweeps.store import Store
 from sweeps.study import Study
@@ -123,7 +125,7 @@ class Pool:
             run_config=tune.RunConfig(
                 name=f"{phase}-{int(time.time())}",
                 storage_path=str(folder),
-                callbacks=[Announcer(self._listener)],
+                callbacks=[Carrier(self._worker.store, self._worker.place.remote), Announcer(self._listener)],
                 failure_config=tune.FailureConfig(max_failures=-1),  # `attempts` ends what gets nowhere
                 verbose=0,
             ),
@@ -135,6 +137,23 @@ class Pool:
         self.errors += failed
         if not failed:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+class Carrier(tune.Callback):
+    """Takes the searcher's journal to the storage before a trial that it names begins, and brings a trial's tables."""
+
+    def __init__(self, store: Store, remote: Remote) -> None:
+        self._store, self._remote = store, remote
+
+    def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """One trial begins when this has returned."""
+        self._remote.send(self._store.journal)
+
+    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """One trial is done, perhaps on another machine."""
+        if key := (trial.last_result or {}).get("key"):
+            for table in SCHEMAS:
+                self._remote.fetch(self._store.path(table, key))
 
 
 class Announcer(tune.Callback):
