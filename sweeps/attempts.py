@@ -42,7 +42,7 @@ class Attempts:
     def failed(self, error: Exception) -> None:
         """Note why a try ended."""
         words = (str(error).strip() or type(error).__name__).splitlines()[0]
-        with suppress(OSError):
+        with suppress(OSError, UsageError):
             self._write(self._place(), self._read().get("count", 1), f"{type(error).__name__}: {words}")
 
     def _place(self) -> str:

@@ -78,8 +78,13 @@ class Mirror:
     def put(self, path: Path, content: bytes) -> None:
         """Write a small file there at once, or raise UsageError: without patience, for who finds out or asks again."""
         system, there = self._there(path)
+
+        def write(target: str) -> None:
+            with system.open_output_stream(target) as stream:
+                stream.write(content)
+
         try:
-            _write(system, there, content)
+            _whole(system, there, write)
         except (pa.ArrowException, OSError) as error:
             raise UsageError(f"--storage {self.uri}: {_line(error)}") from error
 
@@ -133,6 +138,8 @@ class Mirror:
 @cache
 def _opened(uri: str) -> tuple[fs.FileSystem, str]:
     """The file system of a URI and the path in it; once a process, for it holds connections and threads."""
+    if uri.startswith("s3:"):
+        uri += ("&" if "?" in uri else "?") + "allow_delayed_open=true"  # a small file in one request, not three
     system, root = fs.FileSystem.from_uri(uri)
     return system, root.rstrip("/")
 
@@ -148,29 +155,30 @@ def _download(system: fs.FileSystem, there: str, path: Path) -> None:
 
 
 def _upload(system: fs.FileSystem, path: Path, there: str) -> None:
-    """Read whole before anything is written: a stream that is closed after an error would leave a part of the file."""
-    _write(system, there, pa.memory_map(str(path)).read_buffer() if path.stat().st_size else b"")
+    """In one call of C++: a signal's exception between two of Python's would leave a part of the file."""
+
+    def write(target: str) -> None:
+        local = fs.LocalFileSystem()
+        fs.copy_files(str(path), target, source_filesystem=local, destination_filesystem=system, use_threads=False)
+
+    _whole(system, there, write)
 
 
-def _write(system: fs.FileSystem, there: str, content: Any) -> None:
+def _whole(system: fs.FileSystem, there: str, write: Callable[[str], None]) -> None:
+    """Let `write` fill a file that then appears in its place."""
     if system.type_name in PUT_WHOLE:
-        _stream(system, there, content)
+        write(there)
         return
     folder, _, name = there.rpartition("/")
     system.create_dir(folder, recursive=True)
     beside = f"{folder}/.{name}.{uuid4().hex}"
     try:
-        _stream(system, beside, content)
+        write(beside)
         system.move(beside, there)
     except BaseException:
         with suppress(OSError):
             system.delete_file(beside)
         raise
-
-
-def _stream(system: fs.FileSystem, there: str, content: Any) -> None:
-    with system.open_output_stream(there) as stream:
-        stream.write(content)
 
 
 def _remove(system: fs.FileSystem, there: str) -> None:

@@ -32,7 +32,7 @@ CHANGES = {
 """120 steps in six epochs of two small networks, after two teachers: eight trials."""
 
 
-def arguments(storage: Path, cache: Path, *more: str, **changes: object) -> list[str]:
+def arguments(storage: Path | str, cache: Path, *more: str, **changes: object) -> list[str]:
     """The command line of the sweep that is disturbed."""
     return sweep_arguments(storage, cache, *more, **CHANGES | changes)
 

@@ -39,7 +39,7 @@ def study(**changes: object) -> Study:
     return build("quickstart", None).set(chosen).sized(3, "random")
 
 
-def sweep_arguments(storage: Path, cache: Path, *more: str, **changes: object) -> list[str]:
+def sweep_arguments(storage: Path | str, cache: Path, *more: str, **changes: object) -> list[str]:
     """The command line of such a sweep; a field changed to None is left at the study's."""
     chosen = {name: value for name, value in {**SETTINGS, **changes}.items() if value is not None}
     pairs = [f"{name}={value}" for name, value in chosen.items()]

@@ -1,0 +1,61 @@
+"""A sweep on an S3 server whose launcher is lost with its host, and a server that goes away."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from disturbed import arguments, contents, descendants, hit, launched, nothing_left_over, one_run_each, until, works_on
+from objects import Objects, serving
+from tiny_sweep import launch, results, works
+
+from sweeps.lock import SILENCE
+from sweeps.store import Store
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def objects() -> Iterator[Objects]:
+    with serving() as server:
+        yield server
+
+
+def checkpoints(objects: Objects) -> dict[str, bytes]:
+    """The journals of trials that have a checkpoint there."""
+    there = objects.there("results/quickstart/scratch")
+    keys = [name.partition("/")[0] for name in there if name.endswith("/state.safetensors")]
+    return {key: there[f"{key}/journal.json"] for key in keys}
+
+
+def test_a_lost_host(undisturbed: Store, objects: Objects, tmp_path: Path) -> None:
+    """Another host, which knows the address only, goes on from the checkpoints; then a third reads all."""
+    uri = objects.uri("results")
+    with launched(*arguments(uri, tmp_path / "first")) as process:
+        until(lambda: checkpoints(objects), process)
+        family = [process.pid, *descendants(process.pid)]
+        for pid in family:
+            hit(pid, signal.SIGKILL)
+    journals, finished = checkpoints(objects), objects.there("results/quickstart/tables/trials")
+    assert journals
+    began = time.monotonic()
+    said = works(launch(*arguments(uri, tmp_path / "second")))
+    assert time.monotonic() - began > SILENCE / 2
+    assert f"sweep quickstart: {8 - len(finished)} trials run now, 8 in " in said
+    works(launch("fetch", "quickstart", "--storage", uri, "--to", str(tmp_path / "fetched")))
+    store = works_on(tmp_path / "fetched")
+    for key, journal in journals.items():
+        seconds = [row["seconds"] for row in json.loads(journal)["rows"]]
+        assert [row["seconds"] for row in store.history(key)][
+            : len(seconds)
+        ] == seconds  # these epochs were not run again
+    expected, found = results(undisturbed.folder), results(store.folder)
+    assert found.keys() == expected.keys()
+    assert all(table.equals(found[name], check_metadata=True) for name, table in expected.items())
+    assert contents(store.folder, "weights/*") == contents(undisturbed.folder, "weights/*")
+    assert objects.there("results/runs") == contents(undisturbed.folder.parent / "runs", "*/*/*")
+    one_run_each(store)
+    nothing_left_over(store)
+    assert not checkpoints(objects)

@@ -1,0 +1,189 @@
+"""A storage that is no folder: files go there whole, in order, and come back once; one launcher holds a sweep."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from objects import Objects, serving
+from tiny_sweep import ROOT, environment, put, row_of, study
+
+from basin.errors import UsageError
+from sweeps.lock import leased
+from sweeps.mirror import Mirror
+from sweeps.store import Store
+
+BIG = 300_000_000
+"""Bytes of a file whose upload takes a while."""
+
+
+@pytest.fixture(scope="module")
+def objects() -> Iterator[Objects]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture(params=["s3", "file"])
+def uri(request: pytest.FixtureRequest, objects: Objects, tmp_path: Path) -> str:
+    """An empty storage: objects, which are put whole, or files, which are moved into their places."""
+    return objects.uri(tmp_path.name) if request.param == "s3" else (tmp_path / "there").as_uri()
+
+
+def mirror(uri: str, folder: Path) -> Mirror:
+    """Of a machine that works in this folder."""
+    return Mirror.of(uri).at(folder)
+
+
+def written(path: Path, content: bytes) -> Path:
+    """A file with its folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_files_go_there_and_back(uri: str, tmp_path: Path) -> None:
+    here, other = tmp_path / "a", tmp_path / "b"
+    files = {"x/one.bin": b"1" * 3, "x/y/two.bin": b"", "x/y/three.bin": bytes(range(256)) * 9000}
+    mirror(uri, here).send(*(written(here / name, content) for name, content in files.items()))
+    second = mirror(uri, other)
+    assert {str(path.relative_to(other)): info.size for path, info in second.files(other / "x").items()} == {
+        name: len(content) for name, content in files.items()
+    }
+    second.pull(other / "x")
+    assert {str(p.relative_to(other)): p.read_bytes() for p in other.rglob("*") if p.is_file()} == files
+
+
+def test_what_never_changes_is_fetched_once_and_what_changes_anew(uri: str, tmp_path: Path) -> None:
+    first, second = mirror(uri, tmp_path / "a"), mirror(uri, tmp_path / "b")
+    mine, its = tmp_path / "a" / "x.json", tmp_path / "b" / "x.json"
+    first.send(written(mine, b"old"))
+    second.fetch(its)
+    first.send(written(mine, b"new"))
+    second.fetch(its)
+    second.pull(its.parent)
+    assert its.read_bytes() == b"old"
+    second.fetch(its, anew=True)
+    assert its.read_bytes() == b"new"
+    first.remove(mine)
+    first.remove(mine)
+    second.fetch(its)
+    assert its.read_bytes() == b"new"
+    second.fetch(its, anew=True)
+    assert not its.exists()
+
+
+def test_what_is_no_longer_there_is_dropped(uri: str, tmp_path: Path) -> None:
+    here = mirror(uri, tmp_path / "a")
+    kept, changed, gone = (written(tmp_path / "a" / "x" / name, b"here") for name in ("kept", "changed", "gone"))
+    here.send(kept, changed, gone)
+    here.remove(gone)
+    changed.write_bytes(b"torn")
+    changed.write_bytes(b"to")
+    here.prune(tmp_path / "a" / "x")
+    assert [path.name for path in (tmp_path / "a" / "x").iterdir()] == ["kept"]
+    here.remove(tmp_path / "a" / "x")
+    assert here.files(tmp_path / "a") == {}
+
+
+def test_the_row_comes_last(uri: str, tmp_path: Path) -> None:
+    here, store = mirror(uri, tmp_path / "a"), Store(tmp_path / "a" / "sweep")
+    row = row_of(study(), {"construction": "deep", "seed": 0})
+    put(store, row)
+    files = store.files(row["key"])
+    assert files[-1] == store.path("trials", row["key"])
+    store.path("history", row["key"]).unlink()
+    with pytest.raises(FileNotFoundError):
+        here.send(*files)
+    there = here.files(store.folder)
+    assert store.path("members", row["key"]) in there
+    assert files[-1] not in there
+
+
+def test_an_upload_that_is_cut_off_leaves_nothing(objects: Objects, tmp_path: Path) -> None:
+    here = mirror(objects.uri(tmp_path.name), tmp_path)
+    with written(tmp_path / "big", b"").open("wb") as file:
+        file.truncate(BIG)
+    program = "import sys, pathlib, sweeps.mirror as m; p = pathlib.Path(sys.argv[2]); "
+    program += "m.Mirror.of(sys.argv[1]).at(p.parent).send(p)"
+    command = [sys.executable, "-c", program, here.uri, str(tmp_path / "big")]
+    with subprocess.Popen(command, cwd=ROOT, env=environment()) as process:
+        while not objects.client.list_multipart_uploads(Bucket="bucket").get("Uploads"):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert objects.there(tmp_path.name) == {}
+    assert here.files(tmp_path) == {}
+
+
+def test_a_storage_that_cannot_be(objects: Objects, tmp_path: Path) -> None:
+    nobody = Mirror.of("s3://nobody/x?region=us-east-1&scheme=http&endpoint_override=" + objects.address).at(tmp_path)
+    with (
+        pytest.raises(UsageError, match=r"--storage s3://nobody/x.*NO_SUCH_BUCKET"),
+        leased(nobody, Store(tmp_path / "sweep")),
+    ):
+        pass
+
+
+def test_one_launcher_at_a_time(uri: str, tmp_path: Path) -> None:
+    first, second = (mirror(uri, tmp_path / name) for name in "ab")
+    with leased(first, Store(first.folder / "sweep"), beat=1.1):
+        began = time.monotonic()
+        with (
+            pytest.raises(UsageError, match="'sweep' is being run by another launcher"),
+            leased(second, Store(second.folder / "sweep")),
+        ):
+            pass
+        assert time.monotonic() - began < 10
+        with leased(second, Store(second.folder / "other")):
+            pass
+    with leased(second, Store(second.folder / "sweep")):
+        pass
+    assert second.files(second.folder) == {}
+
+
+def test_a_dead_launcher_gives_way(objects: Objects, tmp_path: Path) -> None:
+    """And would notice, if it had only slept."""
+    here, store = mirror(objects.uri(tmp_path.name), tmp_path), Store(tmp_path / "sweep")
+    program = "import sys, time, pathlib, sweeps.lock as k, sweeps.mirror as m, sweeps.store as s\n"
+    program += "from sweeps.stopping import stoppable\np = pathlib.Path(sys.argv[2])\n"
+    program += "with stoppable(), k.leased(m.Mirror.of(sys.argv[1]).at(p.parent), s.Store(p), beat=0.5): time.sleep(60)"
+    command = [sys.executable, "-c", program, here.uri, str(store.folder)]
+    with subprocess.Popen(command, cwd=ROOT, env=environment()) as process:
+        while not here.files(store.folder):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGSTOP)
+        with leased(here, store, silence=3):
+            process.send_signal(signal.SIGCONT)
+            assert process.wait(20) == 128 + signal.SIGTERM
+
+
+def test_of_many_launchers_at_once_no_two_run(objects: Objects, tmp_path: Path) -> None:
+    held: list[tuple[float, float]] = []
+    refused: list[str] = []
+
+    def launch(number: int) -> None:
+        here = mirror(objects.uri(tmp_path.name), tmp_path / str(number))
+        try:
+            with leased(here, Store(here.folder / "sweep"), beat=1.1):
+                began = time.monotonic()
+                time.sleep(6)
+                held.append((began, time.monotonic()))
+        except UsageError as error:
+            refused.append(str(error))
+
+    threads = [Thread(target=launch, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    held.sort()
+    assert held
+    assert len(held) + len(refused) == 4
+    assert all(end < begin for (_, end), (begin, _) in pairwise(held))

@@ -1,0 +1,122 @@
+"""A sweep on an S3 server: the results of a folder, from any working folder, and copied into a folder to be read."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from objects import Objects, serving
+from tiny_sweep import launch, mlflow_runs, results, says, sweep_arguments, works
+
+from sweeps.store import Store
+
+pytestmark = pytest.mark.slow
+
+SMALL = {"model": "mlp", "hidden": "8", "width": None}
+"""Files of a few kilobytes."""
+
+
+def files(folder: Path, *, apart: tuple[str, ...] = ()) -> dict[str, bytes]:
+    """All files below a folder by their names."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(apart)
+    }
+
+
+@pytest.fixture(scope="module")
+def objects() -> Iterator[Objects]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory, image_cache: Path) -> Store:
+    """The sweep in a folder."""
+    storage = tmp_path_factory.mktemp("local")
+    works(launch(*sweep_arguments(storage, image_cache, "--trials", "1", **SMALL)))
+    return Store(storage / "quickstart")
+
+
+@pytest.fixture(scope="module")
+def command(objects: Objects, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The same on the server, from a working folder of its own; it has run once."""
+    cache = tmp_path_factory.mktemp("host")
+    arguments = sweep_arguments(objects.uri("results"), cache, "--trials", "1", **SMALL)
+    said = works(launch(*arguments))
+    assert f" in {objects.uri('results')}, worked on in {cache}/storage/" in said
+    return arguments
+
+
+@pytest.fixture(scope="module")
+def fetched(objects: Objects, command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Its copy."""
+    to = tmp_path_factory.mktemp("fetched")
+    said = works(launch("fetch", "quickstart", "--storage", objects.uri("results"), "--to", str(to)))
+    store = Store(to / "quickstart")
+    assert said == f"sweep quickstart: {len(store.keys())} trials in {store.folder}\n"
+    return store
+
+
+def test_the_results_are_those_of_a_folder(local: Store, fetched: Store) -> None:
+    expected, found = results(local.folder), results(fetched.folder)
+    assert found.keys() == expected.keys()
+    for name, table in expected.items():
+        assert table.num_rows > 0
+        assert table.equals(found[name], check_metadata=True), name
+    assert files(fetched.folder / "weights") == files(local.folder / "weights")
+
+
+def test_nothing_but_results_is_left_there(objects: Objects, local: Store, fetched: Store) -> None:
+    there = objects.there("results/quickstart")
+    every = {f"{path.parent.name}/{path.name}" for key in local.keys() for path in local.files(key)}  # noqa: SIM118
+    tables = {name.removeprefix("tables/") for name in there}
+    assert tables == {*every, "sweep.json", "optuna.journal"}
+    assert objects.there("results/runs") == files(local.folder.parent / "runs")
+    assert {f"tables/{n}": c for n, c in files(fetched.folder / "tables").items()}.items() <= there.items()
+
+
+def test_from_an_empty_working_folder_nothing_is_run_again(
+    objects: Objects, command: list[str], local: Store, tmp_path: Path
+) -> None:
+    before = objects.there("results")
+    elsewhere = [*command, "--cache", str(tmp_path)]
+    assert f"sweep quickstart: 0 trials run now, {len(local.keys())} in " in works(launch(*elsewhere))
+    after = objects.there("results")
+    assert {name for name in after if after[name] != before.get(name)} <= {"quickstart/optuna.journal"}
+    assert after.keys() == before.keys()
+    (storage,) = (tmp_path / "storage").iterdir()
+    assert sorted(run["tags"]["key"] for run in mlflow_runs(storage, "quickstart", tmp_path)) == local.keys()
+    more = works(launch(*elsewhere, "--trials", "2"))
+    assert "sweep quickstart: 1 trials run now" in more or "sweep quickstart: 3 trials run now" in more, more
+
+
+def test_the_copy_is_read(fetched: Store) -> None:
+    assert "deep" in works(launch("best", "quickstart", "--storage", str(fetched.folder.parent)))
+    assert "MLflow differed in 0" in works(launch("sync", "quickstart", "--storage", str(fetched.folder.parent)))
+
+
+def test_what_reads_folders_says_so(objects: Objects, command: list[str], tmp_path: Path) -> None:
+    uri = objects.uri("results")
+    hint = "`launch.py fetch NAME --storage s3://… --to FOLDER` copies a sweep into one"
+    for name in ("best", "sync", "report"):
+        says(launch(name, "quickstart", "--storage", uri), f"{uri}", hint)
+    says(launch("plan", *command[1:]), uri, hint)
+    says(launch(*command, "--address", "ray://127.0.0.1:1"), "use `ray job submit`")
+    to = ["--to", str(tmp_path)]
+    says(launch("fetch", "nope", "--storage", uri, *to), "no sweep 'nope' in", "expected one of quickstart")
+    says(launch("fetch", "quickstart", "--storage", str(tmp_path), *to), "expected an address such as s3://")
+    (tmp_path / "quickstart").mkdir()
+    (tmp_path / "quickstart" / "sweep.json").write_text('{"base": {}}')
+    says(launch("fetch", "quickstart", "--storage", uri, *to), "expected no other sweep named 'quickstart' there")
+    assert (tmp_path / "quickstart" / "sweep.json").read_text() == '{"base": {}}'
+
+
+def test_another_study_of_the_name_is_refused_and_nothing_is_lost(
+    objects: Objects, command: list[str], tmp_path: Path
+) -> None:
+    before = objects.there("results")
+    says(launch(*command, "--cache", str(tmp_path), "--seed", "7"), "has seed=0, got seed=7")
+    assert objects.there("results") == before
+    says(launch(*command, "--cache", str(tmp_path), "--name", "new", "--gpus-per-trial", "9"), "ask for less")
+    assert objects.there("results") == before
