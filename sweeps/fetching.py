@@ -18,25 +18,21 @@ def fetch(uri: str, name: str, to: Path) -> Store:
     Checkpoints and single runs stay where they are.
     """
     mirror, store = Mirror.of(uri).at(to), Store(to.resolve() / name)
-    there, held = mirror.files(mirror.folder), store.folder / "sweep.json"
-    if held not in there:
-        names = sorted(path.parent.name for path in there if path.name == held.name)
-        raise UsageError(f"no sweep {name!r} in {uri}: expected one of {', '.join(names) or '(none yet)'}")
-    before = _definition(held)
+    held = store.folder / "sweep.json"
+    there = mirror.read(held)
+    if there is None:
+        names = ", ".join(other for other in mirror.folders() if other != "runs")
+        raise UsageError(f"no sweep {name!r} in {uri}: expected one of {names or '(none yet)'}")
+    if held.exists() and _definition(held.read_bytes()) != _definition(there):
+        raise UsageError(f"--to {to}: expected no other sweep named {name!r} there; give another folder")
     with locked(store):
-        mirror.fetch(held, anew=True)
-        if before not in ({}, _definition(held)):
-            raise UsageError(f"--to {to}: expected no other sweep named {name!r} there; give another folder")
-        mirror.fetch(store.journal, anew=True)
+        for path in (held, store.journal):
+            mirror.fetch(path, anew=True)
         for part in PARTS:
             mirror.pull(store.folder / part)
     return store
 
 
-def _definition(held: Path) -> dict[str, Any]:
-    """What a sweep is, but for its trials, which may become more; nothing if there is no sweep."""
-    try:
-        known = dict(json.loads(held.read_text()))
-    except OSError:
-        return {}
-    return {name: value for name, value in known.items() if name != "owed"}
+def _definition(held: bytes) -> dict[str, Any]:
+    """What a sweep is, but for its trials, which may become more."""
+    return {name: value for name, value in json.loads(held).items() if name != "owed"}

@@ -102,6 +102,20 @@ class Mirror:
         own = [info for info in found if info.type == fs.FileType.File and not info.base_name.startswith(".")]
         return {folder / PurePosixPath(info.path).relative_to(there): info for info in own}
 
+    def folders(self) -> list[str]:
+        """The names of what lies at the top of the storage."""
+        system, root = _opened(self.uri)
+        found = self._patiently(lambda: system.get_file_info(fs.FileSelector(root, allow_not_found=True)))
+        return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
+
+    def read(self, path: Path) -> bytes | None:
+        """What is in a file there; None if it is not there."""
+        system, there = self._there(path)
+        try:
+            return self._patiently(lambda: bytes(system.open_input_stream(there).read()))
+        except FileNotFoundError:
+            return None
+
     def pull(self, folder: Path) -> None:
         """Fetch what is below a folder there and not here: files that never change."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
