@@ -31,6 +31,8 @@ PAUSES = (1.0, 4.0, 10.0)
 AT_ONCE = 32
 """Files fetched side by side."""
 
+_AWAY: set[str] = set()
+"""Storages that did not answer this process when last asked."""
 T = TypeVar("T")
 
 
@@ -78,13 +80,8 @@ class Mirror:
     def put(self, path: Path, content: bytes) -> None:
         """Write a small file there at once, or raise UsageError: without patience, for who finds out or asks again."""
         system, there = self._there(path)
-
-        def write(target: str) -> None:
-            with system.open_output_stream(target) as stream:
-                stream.write(content)
-
         try:
-            _whole(system, there, write)
+            _write(system, there, content)
         except (pa.ArrowException, OSError) as error:
             raise UsageError(f"--storage {self.uri}: {_line(error)}") from error
 
@@ -133,20 +130,23 @@ class Mirror:
         return system, str(PurePosixPath(root, path.relative_to(self.folder).as_posix()))
 
     def _patiently(self, action: Callable[[], T]) -> T:
-        """Do something in the storage, again if it fails; raises FileNotFoundError at once, at last UsageError."""
-        for pause in PAUSES:
+        """Do something in the storage, again if it fails; raises FileNotFoundError at once, at last UsageError.
+
+        Where a storage has not answered for so long, the next one that asks has no patience, until one is answered.
+        """
+        for pause in (*(() if self.uri in _AWAY else PAUSES), None):
             try:
-                return action()
+                found = action()
+                _AWAY.discard(self.uri)
+                return found
             except FileNotFoundError:
                 raise
-            except (pa.ArrowException, OSError):
+            except (pa.ArrowException, OSError) as error:
+                if pause is None:
+                    _AWAY.add(self.uri)
+                    raise UsageError(f"--storage {self.uri}: {_line(error)}") from error
                 time.sleep(pause)
-        try:
-            return action()
-        except FileNotFoundError:
-            raise
-        except (pa.ArrowException, OSError) as error:
-            raise UsageError(f"--storage {self.uri}: {_line(error)}") from error
+        raise AssertionError("the last try returns or raises")
 
 
 @cache
@@ -169,13 +169,19 @@ def _download(system: fs.FileSystem, there: str, path: Path) -> None:
 
 
 def _upload(system: fs.FileSystem, path: Path, there: str) -> None:
-    """In one call of C++: a signal's exception between two of Python's would leave a part of the file."""
+    """Not by pyarrow's `copy_files`, which passes over what a stream says when it is closed: that it failed."""
+    _write(system, there, pa.memory_map(str(path)).read_buffer() if path.stat().st_size else b"")
+
+
+def _write(system: fs.FileSystem, there: str, content: Any) -> None:
+    """In a thread, which no signal's exception ends: a stream that is closed early leaves a part of the file."""
 
     def write(target: str) -> None:
-        local = fs.LocalFileSystem()
-        fs.copy_files(str(path), target, source_filesystem=local, destination_filesystem=system, use_threads=False)
+        with system.open_output_stream(target) as stream:
+            stream.write(content)
 
-    _whole(system, there, write)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(_whole, system, there, write).result()
 
 
 def _whole(system: fs.FileSystem, there: str, write: Callable[[str], None]) -> None:

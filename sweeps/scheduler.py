@@ -18,6 +18,7 @@ from ray.tune.schedulers import FIFOScheduler
 
 from basin.journal import Progress
 from sweeps.aims import early
+from sweeps.stopping import halting
 from sweeps.store import Row, so_far, tables_of_stopped
 from sweeps.trainable import Worker
 
@@ -120,7 +121,8 @@ class RankStopping(FIFOScheduler):
         self._reports.setdefault(key, {})[result["step"]] = scores
         if self._rungs.goes_on(key, result["progress"], self._point(result)):
             return str(self.CONTINUE)
-        self._stop(trial.config)
+        with halting():
+            self._stop(trial.config)
         return str(self.STOP)
 
     def _stop(self, config: dict[str, Any]) -> None:

@@ -6,12 +6,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from basin.errors import UsageError
+
 
 class Stopped(SystemExit):
     """The launcher was asked to stop; its code is the shell's for the signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
+
+
+class HaltedError(SystemExit):
+    """A UsageError on its way through Tune, which takes exceptions of callbacks for failures of trials."""
+
+    def __init__(self, error: UsageError) -> None:
+        super().__init__(2)
+        self.error = error
+
+
+@contextmanager
+def halting() -> Iterator[None]:
+    """What the user must mend ends the sweep, wherever in Tune it is met."""
+    try:
+        yield
+    except UsageError as error:
+        raise HaltedError(error) from error
 
 
 @contextmanager

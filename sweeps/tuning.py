@@ -24,6 +24,7 @@ from sweeps.provenance import provenance
 from sweeps.scheduler import RankStopping
 from sweeps.schemas import SCHEMAS
 from sweeps.search import LedgerSearch
+from sweeps.stopping import HaltedError, halting
 from sweeps.store import Store
 from sweeps.study import Study
 from sweeps.trainable import Worker, trainable
@@ -130,7 +131,10 @@ class Pool:
                 verbose=0,
             ),
         )
-        results = tuner.fit()
+        try:
+            results = tuner.fit()
+        except HaltedError as halted:
+            raise halted.error from None
         failed = [str(error).strip().splitlines()[-1] for error in results.errors]
         ends = [results[index].metrics or {} for index in range(len(results))]
         failed += [str(end["error"]) for end in ends if end.get("status") == "failed"]
@@ -147,13 +151,15 @@ class Carrier(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """One trial begins when this has returned."""
-        self._remote.send(self._store.journal)
+        with halting():
+            self._remote.send(self._store.journal)
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """One trial is done, perhaps on another machine."""
         if key := (trial.last_result or {}).get("key"):
-            for table in SCHEMAS:
-                self._remote.fetch(self._store.path(table, key))
+            with halting():
+                for table in SCHEMAS:
+                    self._remote.fetch(self._store.path(table, key))
 
 
 class Announcer(tune.Callback):

@@ -7,7 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from disturbed import arguments, contents, descendants, hit, launched, nothing_left_over, one_run_each, until, works_on
+from disturbed import (
+    PATIENT,
+    arguments,
+    contents,
+    descendants,
+    hit,
+    launched,
+    nothing_left_over,
+    one_run_each,
+    until,
+    works_on,
+)
 from objects import Objects, serving
 from tiny_sweep import launch, results, works
 
@@ -59,3 +70,16 @@ def test_a_lost_host(undisturbed: Store, objects: Objects, tmp_path: Path) -> No
     one_run_each(store)
     nothing_left_over(store)
     assert not checkpoints(objects)
+
+
+def test_a_storage_that_goes_away(objects: Objects, tmp_path: Path) -> None:
+    """Moto keeps what it has while nobody can reach it."""
+    command = arguments(objects.uri("results"), tmp_path)
+    with launched(*command) as process:
+        until(lambda: objects.there("results/quickstart/tables/trials"), process)
+        objects.server.stop()
+        out, err = process.communicate(timeout=PATIENT)
+    assert process.returncode == 2, out + err
+    assert err.startswith(f"error: --storage {objects.uri('results')}: "), err
+    assert "NETWORK_CONNECTION" in err
+    assert err.count("\n") == 1, err

@@ -21,6 +21,7 @@ class Objects:
     """A bucket on a server."""
 
     client: Any
+    server: ThreadedMotoServer
     address: str
     bucket: str = "bucket"
 
@@ -52,7 +53,7 @@ def serving() -> Iterator[Objects]:
         client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
         client.create_bucket(Bucket="bucket")
         try:
-            yield Objects(client, f"{host}:{port}")
+            yield Objects(client, server, f"{host}:{port}")
         finally:
             client.close()
             server.stop()
