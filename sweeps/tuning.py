@@ -134,7 +134,7 @@ class Pool:
         try:
             results = tuner.fit()
         except HaltedError as halted:
-            raise halted.error from None
+            raise UsageError(str(halted.error)) from halted.error  # raised itself, it would be its own context
         failed = [str(error).strip().splitlines()[-1] for error in results.errors]
         ends = [results[index].metrics or {} for index in range(len(results))]
         failed += [str(end["error"]) for end in ends if end.get("status") == "failed"]
