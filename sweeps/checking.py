@@ -87,9 +87,7 @@ def room(folder: Path) -> Iterator[None]:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()  # an error that was raised again from what it caused is a cause of itself
-    while error and id(error) not in seen:
-        seen.add(id(error))
+    while error:
         yield error
         error = error.__cause__ or error.__context__
 
