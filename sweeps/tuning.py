@@ -29,6 +29,9 @@ from sweeps.store import Store
 from sweeps.study import Study
 from sweeps.trainable import Worker, trainable
 
+RESTARTS = 100
+"""Processes of one trial that may be lost. `attempts` ends what gets nowhere; this ends what cannot even begin."""
+
 
 def knock(address: str) -> None:
     """Raise OSError if nothing listens at an address: Ray itself tries for half a minute, or for ever."""
@@ -127,7 +130,7 @@ class Pool:
                 name=f"{phase}-{int(time.time())}",
                 storage_path=str(folder),
                 callbacks=[Carrier(self._worker.store, self._worker.place.remote), Announcer(self._listener)],
-                failure_config=tune.FailureConfig(max_failures=-1),  # `attempts` ends what gets nowhere
+                failure_config=tune.FailureConfig(max_failures=RESTARTS),
                 verbose=0,
             ),
         )
