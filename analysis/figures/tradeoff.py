@@ -65,7 +65,12 @@ def _clouds(tables: Tables) -> dict[Setting, list[Configuration]]:
         setting: [c for c in family if None not in (_mean(tables, c, "accuracy"), _mean(tables, c, "q_bar"))]
         for setting, family in found.items()
     }
-    return {setting: family for setting, family in able.items() if len(family) > 2}
+    return {setting: family for setting, family in able.items() if len(family) > 2 and _spread(family)}
+
+
+def _spread(family: Sequence[Configuration]) -> bool:
+    """Whether both axes vary; on one alone, what differs in t and λ would lie on one another."""
+    return all(len({c.hyperparameters[axis] for c in family}) > 1 for axis in ("beta", "temperature"))
 
 
 def _mean(tables: Tables, configuration: Configuration, metric: str, split: str | None = None) -> float | None:

@@ -352,6 +352,17 @@ def test_tradeoff_frames_the_front_by_validation(tmp_path):
         tradeoff.draw(store(tmp_path / "1", rows[0]))
 
 
+def test_tradeoff_is_missing_where_one_beta_was_tried(tmp_path):
+    """The grid of temperature and weight: four weights would be four points at one place."""
+    rows = [
+        distilled(1.0, tau, 90.0, -1.0) | {"key": f"{tau}-{weight}", "weight": weight}
+        for tau in (1.0, 2.0)
+        for weight in (0.3, 0.9)
+    ]
+    with pytest.raises(Missing, match="no distilled trials that differ in β and τ"):
+        tradeoff.draw(store(tmp_path, *rows))
+
+
 def test_tradeoff_of_a_search_is_a_cloud(tmp_path):
     rows = [distilled(0.01 * 3**n, 0.5 + n, 90.0 + n, -float(n)) for n in range(4)]
     drawn = tradeoff.draw(store(tmp_path, *rows))
