@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from tiny_sweep import untimed
+
+from sweeps.mirror import Mirror
 
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -33,12 +37,21 @@ class Objects:
         """What there is below a prefix, by the rest of its name; markers of folders are nothing."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=f"{prefix}/")
         keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
-        return {key.removeprefix(f"{prefix}/"): self.read(key) for key in keys if not key.endswith("/")}
+        found = {key.removeprefix(f"{prefix}/"): self.read(key) for key in keys if not key.endswith("/")}
+        return {key: content for key, content in found.items() if content is not None}
 
-    def read(self, key: str) -> bytes:
-        """One object."""
-        content: bytes = self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+    def read(self, key: str) -> bytes | None:
+        """One object; None if it has been removed since it was listed."""
+        try:
+            content: bytes = self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+        except self.client.exceptions.NoSuchKey:
+            return None
         return content
+
+    def tensors(self, prefix: str, folder: Path) -> dict[str, bytes]:
+        """Files of tensors below a prefix, copied into a folder, but for how long they took."""
+        Mirror.of(self.uri(prefix)).at(folder).pull(folder.resolve())
+        return {str(path.relative_to(folder)): untimed(path) for path in folder.rglob("*.safetensors")}
 
 
 @contextmanager
