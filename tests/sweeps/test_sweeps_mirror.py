@@ -152,12 +152,12 @@ def test_a_dead_launcher_gives_way(objects: Objects, tmp_path: Path) -> None:
     here, store = mirror(objects.uri(tmp_path.name), tmp_path), Store(tmp_path / "sweep")
     program = "import sys, time, pathlib, sweeps.lock as k, sweeps.mirror as m, sweeps.store as s\n"
     program += "from sweeps.stopping import stoppable\np = pathlib.Path(sys.argv[2])\n"
-    program += "with stoppable(), k.leased(m.Mirror.of(sys.argv[1]).at(p.parent), s.Store(p), beat=0.5): time.sleep(60)"
+    program += "with stoppable(), k.leased(m.Mirror.of(sys.argv[1]).at(p.parent), s.Store(p), beat=0.5):\n"
+    program += "    print('held', flush=True)\n    time.sleep(60)"
     command = [sys.executable, "-c", program, here.uri, str(store.folder)]
-    with subprocess.Popen(command, cwd=ROOT, env=environment()) as process:
-        while not here.files(store.folder):
-            assert process.poll() is None
-            time.sleep(0.05)
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
         process.send_signal(signal.SIGSTOP)
         with leased(here, store, silence=3):
             process.send_signal(signal.SIGCONT)
