@@ -134,14 +134,14 @@ def _worths(
 ) -> dict[str, Any]:  # fmt: skip
     """Deep-ensemble equivalents against passes; an arrow where one lies beyond the curve."""
     looks, shown = style.looks(tables), {}
-    for name, configuration in able.items():
+    for name, configuration in sorted(able.items(), key=lambda item: _mean(item[1], _passes) or 0.0):
         found, x = worths[name], _mean(configuration, _passes)
         if found is None or x is None:
             continue
         look, y = looks[name], found[0] or found[1]
         ax.plot(x, y, color=look.colour, marker=look.marker, ms=6, mec="white", mew=0.5, ls="")
-        right = len(shown) % 2 == 0  # a permuted ensemble is worth what the deep one is: beside it, not upon it
-        place = {"xytext": (7 if right else -7, 0), "ha": "left" if right else "right", "va": "center"}
+        above = len(shown) % 2 == 0  # neighbours may be worth the same, as a permuted ensemble is what the deep one is
+        place = {"xytext": (0, 6 if above else -6), "ha": "center", "va": "bottom" if above else "top"}
         ax.annotate(in_text(found), (x, y), textcoords="offset points", fontsize=7.5, color=look.colour, **place)
         shown[name] = in_text(found)
     if not shown:

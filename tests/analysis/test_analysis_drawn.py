@@ -265,7 +265,7 @@ def test_quality_cost_has_deep_ensembles_by_size_and_what_others_are_worth(tmp_p
     assert shown["dee"] == {"deep": "4.00", "constrained": "3.00"}
     passes, _, worth = drawn.figure.axes
     assert [(100, 90), (200, 92), (400, 94)] in lines(passes)
-    assert np.array(lines(worth)) == pytest.approx(np.array([[(400, 4)], [(150, 3)]]))
+    assert np.array(lines(worth)) == pytest.approx(np.array([[(150, 3)], [(400, 4)]]))
 
 
 def test_reliability_pools_images_over_seeds(tmp_path):
