@@ -87,7 +87,9 @@ def room(folder: Path) -> Iterator[None]:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error:
+    seen: set[int] = set()  # an error that is raised again from what it caused is a cause of itself
+    while error and id(error) not in seen:
+        seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
 
