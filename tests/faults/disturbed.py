@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tiny_sweep import ROOT, environment, results, sweep_arguments, untimed
+from tiny_sweep import ROOT, environment, same_tables, sweep_arguments, untimed
 
 from sweeps.database import Database
 from sweeps.entry import times
@@ -127,11 +127,7 @@ def moments(count: int, longest: float, seed: int) -> list[float]:
 
 def same_results(undisturbed: Store, store: Store) -> None:
     """Every table, every network and every single run is the same, bit for bit; times, host and commit may differ."""
-    expected, found = results(undisturbed.folder), results(store.folder)
-    assert found.keys() == expected.keys()
-    for name, table in expected.items():
-        assert table.num_rows > 0
-        assert table.equals(found[name], check_metadata=True), name
+    same_tables(undisturbed.folder, store.folder)
     for name, folder in (("*.safetensors", "weights"), ("*/member-*/step-*.safetensors", "../runs")):
         files = contents(undisturbed.folder / folder, name)
         assert files

@@ -20,7 +20,7 @@ from disturbed import (
     works_on,
 )
 from objects import Objects, serving
-from tiny_sweep import launch, results, works
+from tiny_sweep import launch, same_tables, works
 
 from sweeps.lock import SILENCE
 from sweeps.store import Store
@@ -62,9 +62,7 @@ def test_a_lost_host(undisturbed: Store, objects: Objects, tmp_path: Path) -> No
         assert [row["seconds"] for row in store.history(key)][
             : len(seconds)
         ] == seconds  # these epochs were not run again
-    expected, found = results(undisturbed.folder), results(store.folder)
-    assert found.keys() == expected.keys()
-    assert all(table.equals(found[name], check_metadata=True) for name, table in expected.items())
+    same_tables(undisturbed.folder, store.folder)
     assert contents(store.folder, "weights/*") == contents(undisturbed.folder, "weights/*")
     assert objects.tensors("results/runs", tmp_path / "runs") == contents(undisturbed.folder.parent / "runs", "*/*/*")
     one_run_each(store)

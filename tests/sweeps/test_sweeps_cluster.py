@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tiny_sweep import ROOT, environment, results, sweep_arguments, works
+from tiny_sweep import ROOT, environment, same_tables, sweep_arguments, works
 
 from sweeps.store import Store
 
@@ -87,10 +87,7 @@ def test_a_submitted_job_is_the_same_sweep(
     done = cluster.run(*submit, "python", "launch.py", *arguments)
     assert "succeeded" in works(done)
     store = Store(tmp_path / "quickstart")
-    there, here = results(store.folder), results(finished.folder)
-    assert there.keys() == here.keys()
-    for name, table in here.items():
-        assert table.equals(there[name], check_metadata=True), name
+    same_tables(finished.folder, store.folder)
     assert {row["commit"] for row in store.rows()} == {COMMIT}
     again = works(cluster.run(*submit, "python", "launch.py", *arguments))
     assert f"0 trials run now, {len(store.keys())} in" in " ".join(again.split())
@@ -102,10 +99,7 @@ def test_a_sweep_through_rays_client_is_the_same(
     address = f"ray://127.0.0.1:{cluster.client}"
     arguments = sweep_arguments(tmp_path, image_cache, "--address", address, "--concurrency", "2")
     works(cluster.run(sys.executable, "launch.py", *arguments))
-    there, here = results(tmp_path / "quickstart"), results(finished.folder)
-    assert there.keys() == here.keys()
-    for name, table in here.items():
-        assert table.equals(there[name], check_metadata=True), name
+    same_tables(finished.folder, tmp_path / "quickstart")
 
 
 def test_nobody_gets_in_without_the_token(cluster: Cluster) -> None:

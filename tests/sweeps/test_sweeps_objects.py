@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from objects import Objects, serving
-from tiny_sweep import launch, mlflow_runs, results, says, sweep_arguments, untimed, works
+from tiny_sweep import launch, mlflow_runs, same_tables, says, sweep_arguments, untimed, works
 
 from sweeps.store import Store
 
@@ -59,11 +59,7 @@ def fetched(objects: Objects, command: list[str], tmp_path_factory: pytest.TempP
 
 
 def test_the_results_are_those_of_a_folder(local: Store, fetched: Store) -> None:
-    expected, found = results(local.folder), results(fetched.folder)
-    assert found.keys() == expected.keys()
-    for name, table in expected.items():
-        assert table.num_rows > 0
-        assert table.equals(found[name], check_metadata=True), name
+    same_tables(local.folder, fetched.folder)
     assert files(fetched.folder / "weights") == files(local.folder / "weights")
 
 

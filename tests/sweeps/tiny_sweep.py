@@ -169,6 +169,15 @@ def untimed(path: Path) -> bytes:
     return runs.serialized(tensors, {name: text for name, text in notes.items() if name not in TIMING})
 
 
+def same_tables(expected: Path, found: Path) -> None:
+    """Two sweeps' tables are the same, bit for bit, but for what differs between two runs of the same trials."""
+    one, other = results(expected), results(found)
+    assert other.keys() == one.keys()
+    for name, table in one.items():
+        assert table.num_rows > 0
+        assert table.equals(other[name], check_metadata=True), name
+
+
 def results(folder: Path, *apart: str) -> dict[str, pa.Table]:
     """Whole tables of a sweep without the columns that differ between two runs of the same trials."""
     out = {}
