@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from basin import stack
 from basin.data import Data, Images
-from basin.engine import Way
-from basin.graphs import forward
+from basin.engine import RECORDED, Way
+from basin.graphs import asking
 from basin.network import Network, Precision
 from basin.seeds import generator
 from basin.stack import Stack
@@ -28,7 +28,7 @@ def predict(
     way = network.engine.evaluation()
 
     def some(chosen: slice) -> Tensor:
-        return predict_here(network, stack.part(thetas, chosen), images, data, way=way, precision=precision)
+        return predict_here(network, stack.part(thetas, chosen), images, data, way=way, precision=precision).cpu()
 
     return torch.cat(way.map(some, way.parts(stack.size(thetas))))
 
@@ -37,7 +37,7 @@ def predict(
 def predict_here(
     network: Network, thetas: Stack, images: Images, data: Data, *, way: Way, precision: Precision
 ) -> Float[Tensor, "K N C"]:
-    """The same, all in the calling thread."""
+    """The same on the network's device, all in the calling thread."""
     count, size = stack.size(thetas), _chunk(network, data)
     ask = _recorded(network, thetas, precision) if way.name == "graphs" else _asked(network, thetas, precision, way)
     outputs = []
@@ -46,7 +46,7 @@ def predict_here(
         places = torch.arange(start, start + min(size, len(images))).clamp_(max=len(images) - 1)
         logits = ask(data.normalise(images.take(places)[0]))[:count, : len(images) - start]
         outputs.append(F.log_softmax(logits, dim=2))
-    return torch.cat(outputs, dim=1).cpu()
+    return torch.cat(outputs, dim=1)
 
 
 def _asked(network: Network, thetas: Stack, precision: Precision, way: Way) -> Callable[[Tensor], Tensor]:
@@ -55,13 +55,13 @@ def _asked(network: Network, thetas: Stack, precision: Precision, way: Way) -> C
 
 
 def _recorded(network: Network, thetas: Stack, precision: Precision) -> Callable[[Tensor], Tensor]:
-    some = _even(thetas)
-    return lambda images: forward(network, some, images, train=False, precision=precision).logits(images)
+    ask = asking(network, _even(thetas), train=False, precision=precision)
+    return lambda images: ask(images).logits(images)
 
 
 def evened(count: int) -> Int64[Tensor, " even"]:
-    """Places of the next power of two of networks, the last one repeated: few recordings serve any number of them."""
-    return torch.arange(1 << (count - 1).bit_length()).clamp_(max=count - 1)
+    """Places of as many networks as a recording has, the last one repeated."""
+    return torch.arange(-(-count // RECORDED) * RECORDED).clamp_(max=count - 1)
 
 
 def _even(thetas: Stack) -> Stack:
@@ -113,9 +113,10 @@ def _averaged(
     some, count = _even(thetas), stack.size(thetas)
     names = [f"{name}.{kind}" for name in network.batchnorms for kind in ("running_mean", "running_var")]
     means: list[Tensor] = []
+    ask = asking(network, some, train=True, precision=precision)
     for index, indices in enumerate(parts):
         images = data.normalise(data.train.take(indices)[0])
-        asked = forward(network, some, images, train=True, precision=precision)
+        asked = ask(images)
         asked.logits(images)
         found = [asked.statistics(name)[:count] for name in names]
         if means:

@@ -176,11 +176,20 @@ class Forward:
         self._logits = torch.stack(self._streams.run(jobs))
 
 
-def forward(network: Network, thetas: Stack, images: Tensor, *, train: bool, precision: Precision) -> Forward:
-    """The recording for so many networks and images of this shape, with these networks loaded."""
-    key = (stack.size(thetas), images.shape, images.dtype, train, precision)
-    if key not in network.recordings:
-        network.recordings[key] = Forward(network, thetas, images, train, precision)
-    found: Forward = network.recordings[key]
-    found.load(thetas)
-    return found
+def asking(network: Network, thetas: Stack, *, train: bool, precision: Precision) -> Callable[[Tensor], Forward]:
+    """Images → the recording for so many networks and images of that shape, with these networks loaded, once each.
+
+    Valid until other networks are asked with the same recordings.
+    """
+    loaded: dict[object, Forward] = {}
+
+    def ask(images: Tensor) -> Forward:
+        key = (stack.size(thetas), images.shape, images.dtype, train, precision)
+        if key not in loaded:
+            if key not in network.recordings:
+                network.recordings[key] = Forward(network, thetas, images, train, precision)
+            loaded[key] = network.recordings[key]
+            loaded[key].load(thetas)
+        return loaded[key]
+
+    return ask

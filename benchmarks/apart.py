@@ -44,6 +44,7 @@ def trial(made: Ensembles) -> Contestant:
 
 
 def _serve(connection: Connection, make: Make, options: Options, settings: Settings, threads: int) -> None:
+    multiprocessing.set_start_method(None, force=True)  # the system's own for a DataLoader, as a user has it
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = True
     step = make(Ensembles(options, settings))

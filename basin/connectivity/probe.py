@@ -36,7 +36,7 @@ class Probe:
         """Split → the members' own scores, with their own statistics."""
         own = self.setting
         return {
-            split: _scores(predict(own.network, own.members, images, own.data, precision=own.precision), images)
+            split: _scores(predict(own.network, own.members, images, own.data, precision=own.precision), images.labels)
             for split, images in self.splits.items()
         }
 
@@ -48,7 +48,9 @@ class Probe:
             mixer, way = self._mixer(policy), self.setting.way
             asked = torch.tensor([row for _, row in fresh], dtype=torch.float64)
             parts = way.map(lambda chosen: self._score(mixer, asked[chosen]), way.parts(len(asked)))
-            self._seen.update(zip(fresh, (score for part in parts for score in part), strict=True))
+            # A GPU is waited for here, once.
+            for name, scores in zip(fresh, torch.cat(parts).tolist(), strict=True):
+                self._seen[name] = {split: tuple(both) for split, both in zip(self.splits, scores, strict=True)}
         return [self._seen[name] for name in names]
 
     def _mixer(self, policy: str) -> Mixer:
@@ -56,20 +58,25 @@ class Probe:
             self._mixers[policy] = POLICIES[policy](self.setting)
         return self._mixers[policy]
 
-    def _score(self, mixer: Mixer, rows: Tensor) -> list[Score]:
+    def _score(self, mixer: Mixer, rows: Tensor) -> Float[Tensor, "S splits 2"]:
+        """Accuracies and losses on the network's device."""
         own, count = self.setting, len(rows)
         thetas = mixer(rows[evened(count)] if own.way.name == "graphs" else rows)
-        found: list[Score] = [{} for _ in range(count)]
-        for split, images in self.splits.items():
-            asked = predict_here(own.network, thetas, images, own.data, way=own.way, precision=own.precision)
-            log_probs = asked[:count]
-            for score, accuracy, loss in zip(found, *_scores(log_probs, images), strict=True):
-                score[split] = (float(accuracy), float(loss))
-        return found
+        asked = predict_here(own.network, thetas, self._joined, own.data, way=own.way, precision=own.precision)
+        parts = asked[:count].split([len(images) for images in self.splits.values()], dim=1)
+        found = [_scores(said, images.labels) for said, images in zip(parts, self.splits.values(), strict=True)]
+        return torch.stack([torch.stack(both, dim=1) for both in found], dim=1)
+
+    @cached_property
+    def _joined(self) -> Images:
+        """The images of every split, for few large batches cost less than many small ones."""
+        every = [images.take(torch.arange(len(images))) for images in self.splits.values()]
+        pixels, labels = (torch.cat(parts) for parts in zip(*every, strict=True))
+        return Images(pixels, labels, torch.arange(len(labels), device=labels.device))
 
 
-def _scores(log_probs: Tensor, images: Images) -> Scores:
-    wide, labels = log_probs.double(), images.labels.cpu()
+def _scores(log_probs: Tensor, labels: Tensor) -> Scores:
+    wide, labels = log_probs.double(), labels.to(log_probs.device)
     return member_accuracies(wide, labels), member_nlls(wide, labels)
 
 
