@@ -19,10 +19,8 @@ TRIES = 3
 """Steps of each way that `auto` times, after one that warms up; the fastest counts."""
 TOGETHER = 16
 """Networks evaluated in one call, or trained side by side, at most: their activations must fit into memory."""
-BESIDE = 9
-"""Networks evaluated side by side on a GPU, at most: a path of 11 points has nine between its ends."""
-RECORDED = 3
-"""Their number is a multiple of this: few recordings serve any number."""
+BESIDE = 8
+"""Networks evaluated side by side on a GPU."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Prepare = Callable[["Way"], Callable[[], object]]

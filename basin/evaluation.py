@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from basin import stack
 from basin.data import Data, Images
-from basin.engine import RECORDED, Way
+from basin.engine import Way
 from basin.graphs import asking
 from basin.network import Network, Precision
 from basin.seeds import generator
@@ -60,8 +60,8 @@ def _recorded(network: Network, thetas: Stack, precision: Precision) -> Callable
 
 
 def evened(count: int) -> Int64[Tensor, " even"]:
-    """Places of as many networks as a recording has, the last one repeated."""
-    return torch.arange(-(-count // RECORDED) * RECORDED).clamp_(max=count - 1)
+    """Places of the next power of two of networks, the last one repeated: few recordings serve any number of them."""
+    return torch.arange(1 << (count - 1).bit_length()).clamp_(max=count - 1)
 
 
 def _even(thetas: Stack) -> Stack:

@@ -60,5 +60,5 @@ def _draw(tables: Sequence[Table], path: Path) -> None:
         axes.set(xlabel=table.title.replace("_", " "))
         axes.margins(y=0.12)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set_ylabel("member-images a second (share of the matrix rate)")
+    figure.axes[0].set_ylabel("member-images a second\n(share of the matrix rate)")
     figure.savefig(path, dpi=150)

@@ -24,9 +24,6 @@ def run(options: Options) -> Report:
     if options.device.type == "cpu" and cores > 1:
         beside = apart(trial, options, settings, processes=cores, threads=1)
         contestants[f"bfloat16, {cores} trials of one thread"] = beside
-    if options.device.type == "cuda":
-        networks["bfloat16, graphs, compiled"] = ensembles.network("graphs", "bfloat16", compiled=True)
-        networks["float32, stacked"] = ensembles.network("stacked", "float32")
     contestants |= {name: ensembles.ours(network) for name, network in networks.items()}
     timings = interleaved(contestants, repeats=options.repeats)
     limit, flops = measure(options.device), ensembles.flops()
