@@ -5,6 +5,7 @@ adds nothing: a run is looked up by its tag before it is made, and metrics carry
 """
 
 import os
+import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,9 @@ def connect(uri: str) -> "MlflowClient":
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     try:
         if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            file = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+            file.parent.mkdir(parents=True, exist_ok=True)
+            sqlite3.connect(file).close()  # MLflow tries again for 100 s what cannot be opened
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     except Exception as error:  # MLflow, requests and SQLAlchemy raise kinds of their own
