@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import optuna
 import pytest
+from objects import serving
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -78,14 +80,24 @@ def opened(store: Store) -> optuna.Study:
 
 
 @pytest.fixture(scope="module", params=["moasha", "asha"])
-def stopped(request: Any, tmp_path_factory: pytest.TempPathFactory, image_cache: Path) -> tuple[Store, Any]:
-    """A sweep in which some trials are stopped, and the command that ran it."""
+def stopped(request: Any, tmp_path_factory: pytest.TempPathFactory, image_cache: Path) -> Iterator[tuple[Store, Any]]:
+    """A sweep in which some trials are stopped, and the command that ran it; one of two is on an S3 server."""
     storage = tmp_path_factory.mktemp(request.param)
-    aim = ["--scheduler", request.param, *(["--metric", "val/accuracy"] if request.param == "asha" else [])]
     small = {"model": "mlp", "hidden": "8", "width": None, "epochs": "9"}
-    arguments = sweep_arguments(storage, image_cache, *aim, "--trials", "12", **small)
-    works(launch(*arguments))
-    return Store(storage / "quickstart"), arguments
+    aim = ["--scheduler", request.param, "--trials", "12"]
+    if request.param == "asha":
+        arguments = sweep_arguments(storage, image_cache, *aim, "--metric", "val/accuracy", **small)
+        works(launch(*arguments))
+        yield Store(storage / "quickstart"), arguments
+        return
+    with serving() as objects:
+        uri, copy = objects.uri("results"), ["--storage", str(storage)]
+        arguments = sweep_arguments(uri, tmp_path_factory.mktemp("host"), *aim, **small)
+        works(launch(*arguments))
+        assert not objects.there("results/quickstart/scratch")
+        works(launch("fetch", "quickstart", "--storage", uri, "--to", str(storage)))
+        works(launch("sync", "quickstart", *copy))
+        yield Store(storage / "quickstart"), arguments
 
 
 @pytest.mark.slow
