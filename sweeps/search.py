@@ -4,6 +4,7 @@ Not Ray's OptunaSearch, which leaves a trial with a missing or NaN objective run
 trial as complete. The study lives in a journal file; what Tune keeps is disposable.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from ray.tune.search import Searcher
 from basin.files import write_atomically
 from sweeps.samplers import INDEXED, WARM, sampler
 from sweeps.store import Row, Store
-from sweeps.study import Study
+from sweeps.study import Config, Study
 from sweeps.telling import Telling
 
 TRIES = 100
@@ -28,18 +29,26 @@ TURNS = 10
 
 NOT_WAITING = (TrialState.RUNNING, TrialState.FAIL, TrialState.COMPLETE, TrialState.PRUNED)
 
-Config = dict[str, Any]
-"""Role and changes of a trial."""
-
 
 class LedgerSearch(Searcher):
     """Owed trials first, then the rest of an Optuna study's configurations; nothing that the store has already.
 
-    A configuration of several seeds is one Optuna trial: its other seeds are handed out when the first is done.
+    A configuration of several seeds is one Optuna trial: its other seeds are handed out when the first is done. What
+    `finally_` says, it is asked when all of these are done.
     """
 
-    def __init__(self, study: Study, store: Store, owed: list[Config], *, trials: int, seed: int) -> None:
+    def __init__(
+        self,
+        study: Study,
+        store: Store,
+        owed: list[Config],
+        *,
+        trials: int,
+        seed: int,
+        finally_: Callable[[], list[Config]] | None = None,
+    ) -> None:
         super().__init__()
+        self._finally, self._last = finally_, finally_
         self._study, self._store, self._trials, self._seed = study, store, trials, seed
         self._given = owed
         self._owed: list[tuple[Config, int | None]] = [(config, None) for config in owed]
@@ -68,7 +77,7 @@ class LedgerSearch(Searcher):
 
     @property
     def left(self) -> int:
-        """Trials still to be handed out, at most."""
+        """Trials still to be handed out, at most, without the final ones."""
         first = sum(number is not None and not self._found.get(number) for _, number in self._owed)
         return len(self._owed) + first * (self._study.replicates - 1) + self._fresh * self._study.replicates
 
@@ -82,11 +91,15 @@ class LedgerSearch(Searcher):
         """The next trial's configuration; None while that depends on trials under way, FINISHED when there is none."""
         if not self._owed:
             self._draw()
+        if self._last and not self._owed and not self._open:
+            self._owed = [(config, None) for config in self._last()]
+            self._last = None
         if self._owed:
             self._open[trial_id] = self._owed.pop(0)
             return self._open[trial_id][0]
         waiting = any(number is not None and not self._found.get(number) for _, number in self._open.values())
-        return None if waiting and self._study.replicates > 1 else cast(None, Searcher.FINISHED)
+        more = self._last or (waiting and self._study.replicates > 1)
+        return None if more else cast(None, Searcher.FINISHED)
 
     def _draw(self) -> None:
         """Ask for a configuration that is not there yet, if the study has any left."""
@@ -224,7 +237,7 @@ class LedgerSearch(Searcher):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Made anew from the journal and the store: through Ray's client, Tune runs on the cluster's head."""
-        again = partial(LedgerSearch, trials=self._trials, seed=self._seed)
+        again = partial(LedgerSearch, trials=self._trials, seed=self._seed, finally_=self._finally)
         return again, (self._study, self._store, self._given)
 
 

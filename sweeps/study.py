@@ -13,6 +13,8 @@ from sweeps.aims import Constraint, check_scheduler, score, sign
 from sweeps.space import Space
 
 Changes = Mapping[str, object]
+Config = dict[str, Any]
+"""Role and changes of a trial, as Tune hands them out."""
 
 
 @dataclass(frozen=True, kw_only=True)

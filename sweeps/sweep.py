@@ -22,7 +22,7 @@ from sweeps.shipping import Shipper, Told
 from sweeps.stages import Stage, make_all, plan
 from sweeps.stopping import stoppable
 from sweeps.store import Row, Store, open_store
-from sweeps.study import Changes, Study
+from sweeps.study import Changes, Config, Study
 from sweeps.tracking import default_uri
 
 
@@ -89,8 +89,9 @@ def _run(study: Study, options: Options, store: Store, place: Place, listener: L
         warm_start(opened, study, Store(store.folder.parent / source))
     seeds = [options.seed + index for index in range(study.seeds)]
     missing = _missing(study, store, [{"role": role, "changes": changes} for role, changes in study.owed(seeds)])
-    search = LedgerSearch(study, store, missing, trials=study.trials, seed=options.seed)
-    if not search.left and not _missing(study, store, replicates(study, store, seeds)):
+    finally_ = Replicates(study, store, seeds, listener)
+    search = LedgerSearch(study, store, missing, trials=study.trials, seed=options.seed, finally_=finally_)
+    if not search.left and not finally_.owed():
         return []
     from sweeps.tuning import Pool
 
@@ -102,15 +103,42 @@ def _run(study: Study, options: Options, store: Store, place: Place, listener: L
         make_all(
             stages, place, cpus=options.cpus_per_trial, gpus=options.gpus_per_trial, done=lambda: listener.advance()
         )
-        pool.fit("search", search, search.left)
-        owed = _missing(study, store, replicates(study, store, seeds))
-        if owed:
-            again = LedgerSearch(study, store, owed, trials=0, seed=options.seed)
-            pool.fit("replicates", again, len(owed))
+        listener.phase("search", search.left)
+        pool.fit(search, search.left + finally_.most)
         return pool.errors
 
 
-def replicates(study: Study, store: Store, seeds: list[int]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Replicates:
+    """The replicates that a sweep owes: asked for when all other trials are done."""
+
+    study: Study
+    store: Store
+    seeds: list[int]
+    listener: Listener | None = None
+
+    @property
+    def most(self) -> int:
+        """How many there can be."""
+        return len(self.study.space.constructions) * (len(self.seeds) - 1)
+
+    def owed(self) -> list[Config]:
+        """Those that are missing."""
+        return _missing(self.study, self.store, replicates(self.study, self.store, self.seeds))
+
+    def __call__(self) -> list[Config]:
+        """Their phase begins, if there are any."""
+        owed = self.owed()
+        if self.listener and owed:
+            self.listener.phase("replicates", len(owed))
+        return owed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A terminal does not travel."""
+        return Replicates, (self.study, self.store, self.seeds)
+
+
+def replicates(study: Study, store: Store, seeds: list[int]) -> list[Config]:
     """For each searched construction the configuration that validation chose, on the other seeds.
 
     Chosen is by the mean over the seeds that a configuration has: of those that satisfy the constraints, if any do,
@@ -123,7 +151,7 @@ def replicates(study: Study, store: Store, seeds: list[int]) -> list[dict[str, A
             name = row["construction"]
             drawn = {field.name: row[field.name] for field in study.space.fields(name)}
             found.setdefault(study.trial({"construction": name, **drawn}).key, []).append(row)
-    owed = []
+    owed: list[Config] = []
     for construction in study.space.constructions:
         own = [
             rows
@@ -159,7 +187,7 @@ def _chosen(study: Study, configurations: list[list[Row]]) -> list[Row]:
     return max(left, key=lambda rows: (mean(rows, q_bar), rows[0]["key"]))
 
 
-def _missing(study: Study, store: Store, configs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _missing(study: Study, store: Store, configs: list[Config]) -> list[Config]:
     named = {study.trial(config["changes"]).key: config for config in configs}
     return [config for key, config in named.items() if store.row(key) is None]
 

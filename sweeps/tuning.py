@@ -1,4 +1,4 @@
-"""Ray and Tune: a cluster, and one Tuner a phase; what Tune writes is thrown away after it."""
+"""Ray and Tune: a cluster, and one Tuner for all trials; what Tune writes is thrown away after it."""
 
 import json
 import logging
@@ -112,9 +112,8 @@ class Pool:
             )
         return min(slots)
 
-    def fit(self, phase: str, search: LedgerSearch, count: int) -> None:
-        """Run what the searcher hands out."""
-        self._listener.phase(phase, count)
+    def fit(self, search: LedgerSearch, most: int) -> None:
+        """Run what the searcher hands out, so many trials at most; their processes are kept from trial to trial."""
         folder = self._worker.store.folder / "tune"
         resources = {"cpu": self._options.cpus_per_trial, "gpu": self._options.gpus_per_trial}
         tuner = tune.Tuner(
@@ -122,12 +121,12 @@ class Pool:
             tune_config=tune.TuneConfig(
                 search_alg=search,
                 scheduler=RankStopping(self._worker) if self._worker.study.scheduler else None,
-                num_samples=count,
+                num_samples=most,
                 max_concurrent_trials=self.concurrency,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
-                name=f"{phase}-{int(time.time())}",
+                name=f"trials-{int(time.time())}",
                 storage_path=str(folder),
                 callbacks=[Carrier(self._worker.store, self._worker.place.remote), Announcer(self._listener)],
                 failure_config=tune.FailureConfig(max_failures=RESTARTS),

@@ -31,6 +31,6 @@ def test_what_cannot_begin_is_given_up(tmp_path: Path, image_cache: Path, monkey
     monkeypatch.setattr(tuning, "RESTARTS", 2)
     options = Options(name="sweep", storage=tmp_path, cache=image_cache, machine=Machine(device="cpu"))
     with tuning.Pool(study(), Store(tmp_path / "sweep"), place_of(options), options, Watch()) as pool:
-        pool.fit("search", Hopeless(), 1)  # type: ignore[arg-type]
+        pool.fit(Hopeless(), 1)  # type: ignore[arg-type]
     (error,) = pool.errors
     assert "nonsense" in error

@@ -57,7 +57,8 @@ def test_trial_processes_are_killed(undisturbed: Store, image_cache: Path, tmp_p
     assert process.returncode in (0, 1)
     assert "Traceback" not in errors, errors
     assert killed >= 2
-    works(launch(*arguments(tmp_path, image_cache)))
+    if process.returncode:
+        works(launch(*arguments(tmp_path, image_cache)))
     as_undisturbed(undisturbed, store)
 
 
@@ -105,11 +106,16 @@ def test_with_tpe_there_are_as_many_trials_as_asked_for_and_each_can_be_run_agai
 
 
 def test_trial_processes_are_asked_to_go(undisturbed: Store, image_cache: Path, tmp_path: Path) -> None:
+    """Likewise: one that is asked before it has begun is lost in Ray's hands."""
     store = works_on(tmp_path)
     with launched(*arguments(tmp_path, image_cache)) as process:
         asked = struck(process, signal.SIGTERM, times=4, seed=2)
-        ended(process)
+        _, errors = process.communicate(timeout=PATIENT)
+    assert process.returncode in (0, 1)
+    assert "Traceback" not in errors, errors
     assert asked >= 2
+    if process.returncode:
+        works(launch(*arguments(tmp_path, image_cache)))
     as_undisturbed(undisturbed, store)
 
 

@@ -343,3 +343,25 @@ def test_a_row_that_is_lost_is_run_again(search: Search, store: Store) -> None:
     configs = drain(search(trials=3))
     store.path("trials", study().trial(configs[1]["changes"]).key).unlink()
     assert drain(search(trials=3)) == [configs[1]]
+
+
+def test_what_comes_last_is_asked_for_once_when_all_else_is_done(store: Store) -> None:
+    asked = []
+    last: list[dict[str, Any]] = [{"role": "replicate", "changes": {"construction": "deep", "seed": 9}}]
+
+    def finally_() -> list[dict[str, Any]]:
+        asked.append(True)
+        return last
+
+    search = LedgerSearch(study(), store, [], trials=2, seed=0, finally_=finally_)
+    assert None not in [search.suggest(name) for name in "ab"]
+    assert search.suggest("c") is None
+    search.on_trial_complete("a", error=True)
+    assert search.suggest("c") is None
+    assert not asked
+    search.on_trial_complete("b", error=True)
+    assert search.suggest("c") == last[0]
+    assert search.suggest("d") == Searcher.FINISHED
+    search.on_trial_complete("c", error=True)
+    assert search.suggest("d") == Searcher.FINISHED
+    assert len(asked) == 1
