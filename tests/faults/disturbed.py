@@ -65,14 +65,6 @@ def launched(*command: str, cwd: Path = ROOT, **more: str) -> Iterator["subproce
                 pipe.close()
 
 
-def ended(process: "subprocess.Popen[str]") -> str:
-    """What a launcher printed, which has succeeded."""
-    out, err = process.communicate(timeout=PATIENT)
-    assert process.returncode == 0, out + err
-    assert "Traceback" not in err, err
-    return out
-
-
 def until(true: Callable[[], object], process: "subprocess.Popen[str] | None" = None) -> bool:
     """Wait for something; whether it came before the process ended."""
     deadline = time.monotonic() + PATIENT

@@ -12,7 +12,6 @@ from disturbed import (
     arguments,
     as_undisturbed,
     descendants,
-    ended,
     hit,
     launched,
     moments,
@@ -119,20 +118,33 @@ def test_trial_processes_are_asked_to_go(undisturbed: Store, image_cache: Path, 
     as_undisturbed(undisturbed, store)
 
 
-def test_the_launcher_is_asked_to_stop(undisturbed: Store, image_cache: Path, tmp_path: Path) -> None:
-    store = works_on(tmp_path)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        before = len(store.keys())
-        with launched(*arguments(tmp_path, image_cache)) as process:
-            until(lambda: len(store.keys()) > before, process)  # noqa: B023
-            family = descendants(process.pid)
-            process.send_signal(number)
-            out, err = process.communicate(timeout=60)
-            assert process.returncode == 128 + number, out + err
-            assert err == "stopped: run the same command again to go on\n"
-            until(lambda: not set(family) & set(descendants(1)) or not any(map(alive, family)))  # noqa: B023
-    assert "trials run now" in works(launch(*arguments(tmp_path, image_cache)))
+def test_of_two_launchers_one_is_refused_and_one_is_asked_to_stop(
+    undisturbed: Store, image_cache: Path, tmp_path: Path
+) -> None:
+    store, command = works_on(tmp_path), arguments(tmp_path, image_cache)
+    with launched(*command) as first, launched(*command) as second:
+        until(lambda: first.poll() is not None or second.poll() is not None)
+        refused, works_still = (first, second) if first.poll() is not None else (second, first)
+        out, err = refused.communicate()
+        assert (refused.returncode, out) == (2, "")
+        assert err == "error: sweep 'quickstart' is being run by another launcher; wait, or give --name\n"
+        asked_to_stop(works_still, signal.SIGTERM, store)
+    with launched(*command) as third:
+        asked_to_stop(third, signal.SIGINT, store)
+    assert "trials run now" in works(launch(*command))
     as_undisturbed(undisturbed, store)
+
+
+def asked_to_stop(process: "subprocess.Popen[str]", number: signal.Signals, store: Store) -> None:
+    """A launcher that has finished one more trial is asked, and goes with all that it started."""
+    before = len(store.keys())
+    until(lambda: len(store.keys()) > before, process)
+    family = descendants(process.pid)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, out + err
+    assert err == "stopped: run the same command again to go on\n"
+    until(lambda: not set(family) & set(descendants(1)) or not any(map(alive, family)))
 
 
 def alive(pid: int) -> bool:
@@ -141,17 +153,3 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def test_two_launchers_with_one_name(undisturbed: Store, image_cache: Path, tmp_path: Path) -> None:
-    with (
-        launched(*arguments(tmp_path, image_cache)) as first,
-        launched(*arguments(tmp_path, image_cache)) as second,
-    ):
-        until(lambda: first.poll() is not None or second.poll() is not None)
-        refused, works_still = (first, second) if first.poll() is not None else (second, first)
-        out, err = refused.communicate()
-        assert (refused.returncode, out) == (2, "")
-        assert err == "error: sweep 'quickstart' is being run by another launcher; wait, or give --name\n"
-        ended(works_still)
-    as_undisturbed(undisturbed, works_on(tmp_path))

@@ -36,27 +36,15 @@ def copied(finished: Store, folder: Path) -> Store:
     return Store(folder / "copied")
 
 
-def test_a_server_that_is_down_at_start_and_comes_back(
-    undisturbed: Store, image_cache: Path, tmp_path: Path, server: Server
-) -> None:
-    server.start()  # which takes longer than until the sweep asks for it the first time
-    with launched(*arguments(tmp_path, image_cache, "--tracking-uri", server.uri)) as process:
-        out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, out + err
-    as_undisturbed(undisturbed, works_on(tmp_path), server.backend)
-
-
-def test_a_server_that_goes_down_half_way_for_a_minute(
+def test_a_server_that_is_down_at_start_and_half_way_for_a_minute(
     undisturbed: Store, image_cache: Path, tmp_path: Path, server: Server
 ) -> None:
     """The trials do not wait: they are all done while the server is away."""
-    if server.process is None:
-        server.start()
-    server.answers()
-    name = ("--name", "half-way")
-    store = Store(tmp_path / "half-way")
-    with launched(*arguments(tmp_path, image_cache, "--tracking-uri", server.uri, *name)) as process:
+    server.start()  # which takes longer than until the sweep asks for it the first time
+    store = works_on(tmp_path)
+    with launched(*arguments(tmp_path, image_cache, "--tracking-uri", server.uri)) as process:
         until(lambda: len(store.keys()) > 2, process)
+        server.answers()
         server.stop()
         stopped = time.monotonic()
         until(lambda: len(store.keys()) == len(undisturbed.keys()), process)
@@ -64,15 +52,13 @@ def test_a_server_that_goes_down_half_way_for_a_minute(
         until(lambda: time.monotonic() > stopped + 60, process)
         server.start()
         out, err = process.communicate(timeout=300)
+    sync = ("sync", store.name, "--storage", str(tmp_path), "--tracking-uri", server.uri)
     if process.returncode:  # a server that takes longer to come back than a finished sweep waits
         assert "MLflow does not have every trial" in out, out + err
         server.answers()
-        out = works(launch("sync", "half-way", "--storage", str(tmp_path), "--tracking-uri", server.uri))
-        assert "was missing" in out
-    one_run_each(store, server.backend)
-    assert "differed in 0" in works(
-        launch("sync", "half-way", "--storage", str(tmp_path), "--tracking-uri", server.uri)
-    )
+        assert "was missing" in works(launch(*sync))
+    as_undisturbed(undisturbed, store, server.backend)
+    assert "differed in 0" in works(launch(*sync))
 
 
 def test_a_server_that_never_answers_does_not_keep_a_sweep(

@@ -1,4 +1,4 @@
-"""Trials that hang, run out of memory, or diverge: in a copy of the project that has a construction with faults."""
+"""Trials that hang, run out of memory, or diverge: in a copy of the project whose construction has faults."""
 
 import shutil
 import subprocess
@@ -6,43 +6,30 @@ import sys
 from pathlib import Path
 
 import pytest
-from disturbed import CHANGES, as_undisturbed, launched, nothing_left_over, one_run_each, works_on
-from tiny_sweep import ROOT, environment, sweep_arguments
+from disturbed import arguments, as_undisturbed, launched, nothing_left_over, one_run_each, works_on
+from tiny_sweep import ROOT, environment
 
 from sweeps.store import Store
 
 pytestmark = pytest.mark.slow
 
-FAULTY = '''"""The constraint's construction, with a fault for each file in the folder FAULTS."""
-
-import os
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-
-import torch
-
-from basin.constructions import constructions
-from basin.constructions.constrained import Constrained
-from basin.ensemble import Ensemble
-from basin.task import Task
+FAULTY = """
 
 
-@constructions.register("faulty")
-@dataclass(frozen=True, kw_only=True)
-class Faulty(Constrained):
-    """After its second epoch a trial takes a file away, and what it is named happens; if stuck, after its first."""
-
-    def grow(self, task: Task) -> Iterator[Ensemble]:
-        """The branches after each epoch."""
-        for index, ensemble in enumerate(super().grow(task)):
-            yield ensemble
-            if index < 2:
-                meet(ensemble, index)
+def _faulty(self, task, *, grow=Distilled.grow):
+    for index, ensemble in enumerate(grow(self, task)):
+        yield ensemble
+        if index < 2:
+            _meet(ensemble, index)
 
 
-def meet(ensemble: Ensemble, index: int) -> None:
+def _meet(ensemble, index):
+    import os
+    import time
+    from pathlib import Path
+
+    import torch
+
     for file in sorted(Path(os.environ["FAULTS"]).iterdir()) if "FAULTS" in os.environ else []:
         if file.name.startswith("stuck") != (index == 0):
             continue
@@ -57,23 +44,23 @@ def meet(ensemble: Ensemble, index: int) -> None:
         if file.name.startswith("nan"):
             next(iter(ensemble.vertices.values())).mul_(float("nan"))
         return
-'''
+
+
+Distilled.grow = _faulty
+"""
+"""After its second epoch a trial takes a file away, and what it is named happens; if stuck, after its first."""
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The code in a folder of its own, with the construction."""
+    """The code in a folder of its own, with the faults."""
     folder = tmp_path_factory.mktemp("project")
     for name in ("basin", "sweeps", "analysis"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "launch.py", folder)
-    (folder / "basin" / "constructions" / "faulty.py").write_text(FAULTY, encoding="utf-8")
+    with (folder / "basin" / "constructions" / "distilled.py").open("a", encoding="utf-8") as file:
+        file.write(FAULTY)
     return folder
-
-
-def faulty(storage: Path, cache: Path, *more: str) -> list[str]:
-    """The command line of a sweep over it."""
-    return sweep_arguments(storage, cache, *more, **CHANGES | {"construction": "faulty"})
 
 
 def run(project: Path, *command: str, **more: str) -> "subprocess.CompletedProcess[str]":
@@ -88,15 +75,6 @@ def run(project: Path, *command: str, **more: str) -> "subprocess.CompletedProce
     )
 
 
-@pytest.fixture(scope="module")
-def sound(project: Path, image_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """The same sweep without faults."""
-    storage = tmp_path_factory.mktemp("sound")
-    done = run(project, *faulty(storage, image_cache))
-    assert done.returncode == 0, done.stdout + done.stderr
-    return works_on(storage)
-
-
 def faults(folder: Path, *names: str) -> str:
     """A folder of faults to come."""
     folder.mkdir()
@@ -105,18 +83,18 @@ def faults(folder: Path, *names: str) -> str:
     return str(folder)
 
 
-def test_trials_that_hang_are_begun_again(project: Path, sound: Store, image_cache: Path, tmp_path: Path) -> None:
-    command = faulty(tmp_path / "storage", image_cache, "--deadline", "8")
+def test_trials_that_hang_are_begun_again(project: Path, undisturbed: Store, image_cache: Path, tmp_path: Path) -> None:
+    command = arguments(tmp_path / "storage", image_cache, "--deadline", "8")
     done = run(project, *command, FAULTS=faults(tmp_path / "faults", "hang-1", "hang-2", "hang-3"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert not list((tmp_path / "faults").iterdir())
-    as_undisturbed(sound, works_on(tmp_path / "storage"))
+    as_undisturbed(undisturbed, works_on(tmp_path / "storage"))
 
 
 def test_a_trial_without_memory_fails_alone_and_one_that_diverges_is_a_result(
-    project: Path, sound: Store, image_cache: Path, tmp_path: Path
+    project: Path, undisturbed: Store, image_cache: Path, tmp_path: Path
 ) -> None:
-    command, store = faulty(tmp_path / "storage", image_cache), works_on(tmp_path / "storage")
+    command, store = arguments(tmp_path / "storage", image_cache), works_on(tmp_path / "storage")
     done = run(project, *command, FAULTS=faults(tmp_path / "faults", "memory", "nan"))
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr, done.stderr
@@ -125,7 +103,7 @@ def test_a_trial_without_memory_fails_alone_and_one_that_diverges_is_a_result(
     assert not list((tmp_path / "faults").iterdir())
     (diverged,) = [row["key"] for row in store.rows() if row["status"] == "diverged"]
     one_run_each(store)
-    assert scores(store).items() - {(diverged, None)} <= scores(sound).items()
+    assert scores(store).items() - {(diverged, None)} <= scores(undisturbed).items()
     # A loss that is not finite would be so again; here it is not, and its row is taken away.
     store.path("trials", diverged).unlink()
     done = run(project, *command)
@@ -133,10 +111,10 @@ def test_a_trial_without_memory_fails_alone_and_one_that_diverges_is_a_result(
     one_run_each(store)
     nothing_left_over(store)
     # Replicates may be there of what had the best score while two trials were missing.
-    chosen = {row["key"] for row in sound.rows() if row["role"] != "replicate"}
+    chosen = {row["key"] for row in undisturbed.rows() if row["role"] != "replicate"}
     assert chosen <= scores(store).keys()
-    common = scores(store).keys() & scores(sound).keys()
-    assert {key: scores(store)[key] for key in common} == {key: scores(sound)[key] for key in common}
+    common = scores(store).keys() & scores(undisturbed).keys()
+    assert {key: scores(store)[key] for key in common} == {key: scores(undisturbed)[key] for key in common}
 
 
 def scores(store: Store) -> dict[str, float | None]:
@@ -146,7 +124,7 @@ def scores(store: Store) -> dict[str, float | None]:
 
 def test_a_trial_that_gets_nowhere_is_given_up(project: Path, image_cache: Path, tmp_path: Path) -> None:
     """Begun five times at the same place, it fails; the others are done, and the next launch tries again."""
-    command = faulty(tmp_path / "storage", image_cache, "--deadline", "4", "--trials", "1")
+    command = arguments(tmp_path / "storage", image_cache, "--deadline", "3", "--trials", "1")
     names = [f"stuck-{number}" for number in range(6)]  # before the first it was nowhere
     done = run(project, *command, FAULTS=faults(tmp_path / "faults", *names))
     assert done.returncode == 1, done.stdout + done.stderr
