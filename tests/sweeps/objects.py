@@ -35,10 +35,13 @@ class Objects:
 
     def there(self, prefix: str) -> dict[str, bytes]:
         """What there is below a prefix, by the rest of its name; markers of folders are nothing."""
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=f"{prefix}/")
-        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
-        found = {key.removeprefix(f"{prefix}/"): self.read(key) for key in keys if not key.endswith("/")}
+        found = {key.removeprefix(f"{prefix}/"): self.read(key) for key in self.keys(prefix) if not key.endswith("/")}
         return {key: content for key, content in found.items() if content is not None}
+
+    def keys(self, prefix: str) -> list[str]:
+        """Names of what there is below a prefix."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=f"{prefix}/")
+        return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
 
     def read(self, key: str) -> bytes | None:
         """One object; None if it has been removed since it was listed."""
