@@ -181,15 +181,16 @@ def asking(network: Network, thetas: Stack, *, train: bool, precision: Precision
 
     Valid until other networks are asked with the same recordings.
     """
-    loaded: dict[object, Forward] = {}
+    loaded: set[object] = set()
 
     def ask(images: Tensor) -> Forward:
         key = (stack.size(thetas), images.shape, images.dtype, train, precision)
+        if key not in network.recordings:
+            network.recordings[key] = Forward(network, thetas, images, train, precision)
+        found: Forward = network.recordings[key]
         if key not in loaded:
-            if key not in network.recordings:
-                network.recordings[key] = Forward(network, thetas, images, train, precision)
-            loaded[key] = network.recordings[key]
-            loaded[key].load(thetas)
-        return loaded[key]
+            found.load(thetas)
+            loaded.add(key)
+        return found
 
     return ask
