@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-import optuna
+from typing import TYPE_CHECKING, Any
 
 from basin.constructions import constructions
 from basin.spec import Field, Value, describe
+
+if TYPE_CHECKING:  # not imported by the processes of stages and trials, which draw nothing
+    import optuna
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Space:
         own = {f.name for f in describe(constructions.entry(construction)[0])}
         return {name: value for name, value in self.fixed.items() if name in own}
 
-    def draw(self, trial: optuna.Trial) -> dict[str, Value]:
+    def draw(self, trial: "optuna.Trial") -> dict[str, Value]:
         """One point of the space."""
         chosen = self.constructions[0]
         if len(self.constructions) > 1:
@@ -58,8 +59,10 @@ class Space:
             for name in self.constructions
         ]
 
-    def distributions(self, construction: str) -> dict[str, optuna.distributions.BaseDistribution]:
+    def distributions(self, construction: str) -> "dict[str, optuna.distributions.BaseDistribution]":
         """What the points with this construction are drawn from."""
+        import optuna
+
         found: dict[str, optuna.distributions.BaseDistribution] = {}
         if len(self.constructions) > 1:
             found["construction"] = optuna.distributions.CategoricalDistribution(self.constructions)
@@ -78,15 +81,19 @@ class Space:
         return point
 
 
-def _suggest(trial: optuna.Trial, varying: Field) -> Value:
+def _suggest(trial: "optuna.Trial", varying: Field) -> Value:
+    import optuna
+
     over = distribution(varying)
     if isinstance(over, optuna.distributions.IntDistribution):
         return trial.suggest_int(varying.name, over.low, over.high, log=over.log)
     return trial.suggest_float(varying.name, over.low, over.high, log=over.log)
 
 
-def distribution(varying: Field) -> optuna.distributions.IntDistribution | optuna.distributions.FloatDistribution:
+def distribution(varying: Field) -> "optuna.distributions.IntDistribution | optuna.distributions.FloatDistribution":
     """What a field is drawn from."""
+    import optuna
+
     assert varying.search is not None
     low, high, log = varying.search.low, varying.search.high, varying.search.log
     if varying.kind is int:

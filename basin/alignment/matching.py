@@ -7,7 +7,6 @@ from typing import Protocol
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 from torch import Generator, Tensor
 
 from basin.alignment.permutation import Permutation, Units, nested
@@ -52,6 +51,8 @@ def assign(similarities: Similarities, blocks: int = 1) -> Units:
     The best order within block b of the target, if it is given block c, does not depend on the other blocks: one
     assignment problem for each (part, b, c), then one for the blocks with the values of those.
     """
+    from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
+
     length = len(similarities[0]) // blocks
     values = np.zeros((blocks, blocks))
     within = np.zeros((len(similarities), blocks, blocks, length), dtype=np.int64)

@@ -33,8 +33,12 @@ CHANGES = {
 
 
 def arguments(storage: Path | str, cache: Path, *more: str, **changes: object) -> list[str]:
-    """The command line of the sweep that is disturbed."""
-    return sweep_arguments(storage, cache, *more, **CHANGES | changes)
+    """The command line of the sweep that is disturbed: one trial after another, unless more are asked for."""
+    return sweep_arguments(storage, cache, "--concurrency", "1", *more, **CHANGES | changes)
+
+
+TWO = ("--concurrency", "2")
+"""Trials at once."""
 
 
 def works_on(storage: Path) -> Store:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from disturbed import PATIENT, arguments, as_undisturbed, launched, until, works_on
+from disturbed import PATIENT, TWO, arguments, as_undisturbed, launched, until, works_on
 
 from sweeps.store import Store
 
@@ -38,7 +38,7 @@ def test_a_worker_is_lost_and_another_joins(
     store = works_on(tmp_path)
     lost = cluster.add_node(num_cpus=1)  # type: ignore[attr-defined]
     address = cluster.address  # type: ignore[attr-defined]
-    with launched(*arguments(tmp_path, image_cache, "--address", address)) as process:
+    with launched(*arguments(tmp_path, image_cache, *TWO, "--address", address)) as process:
         until(lambda: list((store.folder / "scratch").glob("*/state.safetensors")), process)
         assert process.poll() is None, process.communicate()
         cluster.remove_node(lost, allow_graceful=False)  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from disturbed import (
     PATIENT,
+    TWO,
     arguments,
     as_undisturbed,
     descendants,
@@ -32,45 +33,46 @@ pytestmark = pytest.mark.slow
 
 
 def changing(store: Store) -> int:
-    """Files of a sweep's results, which grow in number while it runs."""
-    return sum(1 for folder in ("tables", "scratch") for _ in (store.folder / folder).rglob("*"))
+    """Files of stages, checkpoints and results, whose number changes while a sweep runs."""
+    return sum(1 for folder in ("../runs", "tables", "scratch") for _ in (store.folder / folder).rglob("*"))
 
 
-def struck(process: "subprocess.Popen[str]", number: signal.Signals, *, times: int, seed: int) -> int:
-    """How often a trial's process of a launcher, one at a time and at random moments, got a signal."""
-    found = 0
-    for wait in moments(times, 0.4, seed):
+def struck(process: "subprocess.Popen[str]", numbers: list[signal.Signals], seed: int) -> list[signal.Signals]:
+    """The signals that a trial's process of a launcher got, one process at a time and at random moments."""
+    found = []
+    for number, wait in zip(numbers, moments(len(numbers), 0.4, seed), strict=True):
         if not until(lambda: trial_processes(process.pid), process):
             break
         time.sleep(wait)
-        found += any(hit(pid, number) for pid in trial_processes(process.pid)[:1])
+        if any(hit(pid, number) for pid in trial_processes(process.pid)[:1]):
+            found.append(number)
     return found
 
 
-def test_trial_processes_are_killed(undisturbed: Store, image_cache: Path, tmp_path: Path) -> None:
-    """Ray begins such trials again, but for one that dies in its hands between two trials: the command says so."""
-    store = works_on(tmp_path)
-    with launched(*arguments(tmp_path, image_cache)) as process:
-        killed = struck(process, signal.SIGKILL, times=6, seed=0)
+def test_trial_processes_are_killed_and_asked_to_go(undisturbed: Store, image_cache: Path, tmp_path: Path) -> None:
+    """Ray begins such trials again, but for one that is lost in its hands between two trials: the command says so."""
+    store, command = works_on(tmp_path), arguments(tmp_path, image_cache, *TWO)
+    with launched(*command) as process:
+        got = struck(process, [signal.SIGKILL, signal.SIGTERM] * 3, seed=0)
         _, errors = process.communicate(timeout=PATIENT)
     assert process.returncode in (0, 1)
     assert "Traceback" not in errors, errors
-    assert killed >= 2
+    assert min(got.count(signal.SIGKILL), got.count(signal.SIGTERM)) >= 2
     if process.returncode:
-        works(launch(*arguments(tmp_path, image_cache)))
+        works(launch(*command))
     as_undisturbed(undisturbed, store)
 
 
 def test_the_launcher_is_killed(undisturbed: Store, image_cache: Path, tmp_path: Path) -> None:
-    store, killed = works_on(tmp_path), 0
+    store, command, killed = works_on(tmp_path), arguments(tmp_path, image_cache, *TWO), 0
     for wait in moments(5, 1.5, seed=1):
-        with launched(*arguments(tmp_path, image_cache)) as process:
+        with launched(*command) as process:
             before = changing(store)
             until(lambda: changing(store) != before, process)  # noqa: B023
             time.sleep(wait)
             killed += process.poll() is None
-    assert killed >= 3
-    works(launch(*arguments(tmp_path, image_cache)))
+    assert killed == 5
+    works(launch(*command))
     as_undisturbed(undisturbed, store)
 
 
@@ -102,20 +104,6 @@ def test_with_tpe_there_are_as_many_trials_as_asked_for_and_each_can_be_run_agai
     assert outcome.measured.scores == {
         name: value for name, value in row.items() if is_score(name) and value is not None
     }
-
-
-def test_trial_processes_are_asked_to_go(undisturbed: Store, image_cache: Path, tmp_path: Path) -> None:
-    """Likewise: one that is asked before it has begun is lost in Ray's hands."""
-    store = works_on(tmp_path)
-    with launched(*arguments(tmp_path, image_cache)) as process:
-        asked = struck(process, signal.SIGTERM, times=4, seed=2)
-        _, errors = process.communicate(timeout=PATIENT)
-    assert process.returncode in (0, 1)
-    assert "Traceback" not in errors, errors
-    assert asked >= 2
-    if process.returncode:
-        works(launch(*arguments(tmp_path, image_cache)))
-    as_undisturbed(undisturbed, store)
 
 
 def test_of_two_launchers_one_is_refused_and_one_is_asked_to_stop(
