@@ -99,19 +99,20 @@ class Pool:
         ray.shutdown()
 
     def _slots(self) -> int:
-        """Trials that the cluster has room for at once."""
+        """Trials that the cluster has room for at once; what is asked for where the cluster can still grow."""
         there, options = ray.cluster_resources(), self._options
-        if options.concurrency:  # said by who knows what the cluster can grow to
+        if options.concurrency and options.address != "local":
             return options.concurrency
         asked = {"CPU": options.cpus_per_trial, "GPU": options.gpus_per_trial}
         # Ray counts in ten-thousandths; 1 // 0.1 is 9 in floating point.
         slots = [int(round(1e4 * there.get(name, 0)) // round(1e4 * each)) for name, each in asked.items() if each]
-        if not slots or min(slots) < 1:
+        room = min(slots, default=0)
+        if room < 1:
             raise UsageError(
                 f"a trial asks for {options.cpus_per_trial:g} CPUs and {options.gpus_per_trial:g} GPUs, "
                 f"the cluster has {there.get('CPU', 0):g} and {there.get('GPU', 0):g}: ask for less"
             )
-        return min(slots)
+        return min(room, options.concurrency or room)
 
     def fit(self, search: LedgerSearch, most: int) -> None:
         """Run what the searcher hands out, so many trials at most; their processes are kept from trial to trial."""

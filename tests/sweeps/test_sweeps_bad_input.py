@@ -1,40 +1,14 @@
 """What the user can mend: one line that says what was expected and what came, exit code 2, nothing half-written."""
 
 import fcntl
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_sweep import launch as launch_command
-from tiny_sweep import says, snapshot, sweep_arguments
+from shell import Command
+from tiny_sweep import launch, says, snapshot, sweep_arguments
 
-import launch
 from sweeps.store import Store
-
-
-@pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> "Refused":
-    return Refused(monkeypatch, capsys)
-
-
-class Refused:
-    """Runs `launch.py` in this process and expects it to refuse."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self._monkeypatch, self._capsys = monkeypatch, capsys
-
-    def __call__(self, *arguments: str) -> str:
-        """The one line of a command that gives up."""
-        self._monkeypatch.setattr(sys, "argv", ["launch.py", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            launch.main()
-        printed = self._capsys.readouterr()
-        assert stopped.value.code == 2, printed
-        assert printed.out == ""
-        assert printed.err.startswith("error: "), printed.err
-        assert printed.err.count("\n") == 1, printed.err
-        return printed.err
 
 
 @pytest.mark.parametrize(
@@ -64,13 +38,13 @@ class Refused:
         (["--set", "dataset=cifar10", "--data", "/nope"], "no file or folder /nope"),
     ],
 )
-def test_settings(more: list[str], words: str, refused: Refused, tmp_path: Path, image_cache: Path) -> None:
+def test_settings(more: list[str], words: str, refused: Command, tmp_path: Path, image_cache: Path) -> None:
     line = refused(*sweep_arguments(tmp_path / "storage", image_cache), *more)
     assert words in line
     assert not (tmp_path / "storage").exists()
 
 
-def test_a_gpu_that_is_not_there(refused: Refused, tmp_path: Path, image_cache: Path) -> None:
+def test_a_gpu_that_is_not_there(refused: Command, tmp_path: Path, image_cache: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     line = refused(*sweep_arguments(tmp_path / "storage", image_cache), "--set", "device=cuda")
@@ -78,7 +52,7 @@ def test_a_gpu_that_is_not_there(refused: Refused, tmp_path: Path, image_cache: 
     assert not (tmp_path / "storage").exists()
 
 
-def test_an_unknown_study(refused: Refused, tmp_path: Path) -> None:
+def test_an_unknown_study(refused: Command, tmp_path: Path) -> None:
     line = refused("sweep", "nope", "--storage", str(tmp_path / "storage"))
     assert "unknown study 'nope': expected one of" in line
     assert "quickstart" in line
@@ -86,7 +60,7 @@ def test_an_unknown_study(refused: Refused, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["images.tar.xz", "images.zip", "images.tar.gz"])
-def test_a_corrupt_archive(name: str, refused: Refused, tmp_path: Path) -> None:
+def test_a_corrupt_archive(name: str, refused: Command, tmp_path: Path) -> None:
     archive, cache = tmp_path / name, tmp_path / "cache"
     archive.write_bytes(b"no archive" * 100)
     where = ["--storage", str(tmp_path / "storage"), "--cache", str(cache)]
@@ -96,28 +70,28 @@ def test_a_corrupt_archive(name: str, refused: Refused, tmp_path: Path) -> None:
     assert not [path for path in cache.rglob("*") if path.is_file()]
 
 
-def test_a_missing_archive(refused: Refused, tmp_path: Path) -> None:
+def test_a_missing_archive(refused: Command, tmp_path: Path) -> None:
     line = refused("sweep", "cifar10-small", "--data", "/nope.tar.xz", "--storage", str(tmp_path / "storage"))
     assert "/nope.tar.xz" in line
     assert "expected" in line
     assert not (tmp_path / "storage").exists()
 
 
-def test_a_file_in_place_of_the_storage(refused: Refused, tmp_path: Path, image_cache: Path) -> None:
+def test_a_file_in_place_of_the_storage(refused: Command, tmp_path: Path, image_cache: Path) -> None:
     (tmp_path / "storage").write_text("mine")
     line = refused(*sweep_arguments(tmp_path / "storage", image_cache))
     assert f"--storage {tmp_path / 'storage'}: expected a folder to write to" in line
     assert (tmp_path / "storage").read_text() == "mine"
 
 
-def test_a_file_in_place_of_the_cache(refused: Refused, tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_cache(refused: Command, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("mine")
     line = refused(*sweep_arguments(tmp_path / "storage", tmp_path / "cache"))
     assert "cache" in line
     assert not (tmp_path / "storage").exists()
 
 
-def test_other_settings_under_the_same_name(refused: Refused, finished: Store, image_cache: Path) -> None:
+def test_other_settings_under_the_same_name(refused: Command, finished: Store, image_cache: Path) -> None:
     before = snapshot(finished.folder)
     line = refused(*sweep_arguments(finished.folder.parent, image_cache, epochs="3"))
     assert "sweep 'quickstart' has epochs=2, got epochs=3: give the same settings to go on, or another --name" in line
@@ -130,7 +104,7 @@ def test_other_settings_under_the_same_name(refused: Refused, finished: Store, i
     assert after == before
 
 
-def test_numbers_that_cannot_be_computed_later(refused: Refused, finished: Store) -> None:
+def test_numbers_that_cannot_be_computed_later(refused: Command, finished: Store) -> None:
     where = ["--storage", str(finished.folder.parent)]
     line = refused("rescore", "quickstart", "--metric", "nll", *where)
     assert "sweep 'quickstart' keeps no predictions: run it under another --name" in line
@@ -138,7 +112,7 @@ def test_numbers_that_cannot_be_computed_later(refused: Refused, finished: Store
     assert "--metric deep_ensemble_equivalent: expected --curve, a sweep of the study ensemble-size" in line
 
 
-def test_a_second_launcher(refused: Refused, finished: Store, image_cache: Path) -> None:
+def test_a_second_launcher(refused: Command, finished: Store, image_cache: Path) -> None:
     with (finished.folder / ".lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         line = refused(*sweep_arguments(finished.folder.parent, image_cache))
@@ -147,7 +121,7 @@ def test_a_second_launcher(refused: Refused, finished: Store, image_cache: Path)
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("command", ["best", "ui"])
-def test_an_unknown_sweep(command: str, refused: Refused, finished: Store, tmp_path: Path) -> None:
+def test_an_unknown_sweep(command: str, refused: Command, finished: Store, tmp_path: Path) -> None:
     line = refused(command, "nope", "--storage", str(finished.folder.parent))
     assert "no sweep 'nope' in " in line
     assert "expected one of " in line
@@ -159,34 +133,34 @@ def test_an_unknown_sweep(command: str, refused: Refused, finished: Store, tmp_p
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("axis", ["--x", "--y"])
-def test_an_unknown_metric(axis: str, refused: Refused, finished: Store) -> None:
+def test_an_unknown_metric(axis: str, refused: Command, finished: Store) -> None:
     line = refused("best", "quickstart", axis, "nope", "--storage", str(finished.folder.parent))
     assert "unknown metric 'nope': expected one of accuracy" in line
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("uri", ["sqlite:////dev/null/mlflow.db", "nonsense://x"])
-def test_a_tracking_store_that_cannot_be(uri: str, refused: Refused, tmp_path: Path, image_cache: Path) -> None:
+def test_a_tracking_store_that_cannot_be(uri: str, refused: Command, tmp_path: Path, image_cache: Path) -> None:
     line = refused(*sweep_arguments(tmp_path / "storage", image_cache), "--tracking-uri", uri)
     assert f"--tracking-uri {uri}: expected an MLflow tracking store that answers, got " in line
     assert not (tmp_path / "storage").exists()
 
 
 def test_more_than_the_cluster_has(tmp_path: Path, image_cache: Path) -> None:
-    done = launch_command(*sweep_arguments(tmp_path / "storage", image_cache), "--cpus-per-trial", "1000")
+    done = launch(*sweep_arguments(tmp_path / "storage", image_cache), "--cpus-per-trial", "1000")
     says(done, "a trial asks for 1000 CPUs and 0 GPUs, the cluster has", "ask for less")
     assert not (tmp_path / "storage").exists()
 
 
 @pytest.mark.parametrize("address", ["ray://127.0.0.1:9", "127.0.0.1:9", "nowhere.invalid:6379"])
-def test_a_cluster_that_does_not_answer(address: str, refused: Refused, tmp_path: Path, image_cache: Path) -> None:
+def test_a_cluster_that_does_not_answer(address: str, refused: Command, tmp_path: Path, image_cache: Path) -> None:
     line = refused(*sweep_arguments(tmp_path / "storage", image_cache), "--address", address)
     assert f"--address {address}: expected a Ray cluster that answers, got " in line
     assert not (tmp_path / "storage").exists()
 
 
 def test_what_the_command_line_parser_refuses(tmp_path: Path) -> None:
-    done = launch_command("sweep", "quickstart", "--trials", "0", "--storage", str(tmp_path / "storage"))
+    done = launch("sweep", "quickstart", "--trials", "0", "--storage", str(tmp_path / "storage"))
     assert done.returncode == 2
     assert "Invalid value for '--trials'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -3,11 +3,11 @@
 import csv
 import io
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from shell import Command
 from tiny_sweep import launch as launch_command
 from tiny_sweep import works
 
@@ -19,34 +19,12 @@ from sweeps.studies import STUDIES
 COMMANDS = ("studies", "sweep", "plan", "best", "ui", "doctor")
 
 
-class Shell:
-    """Runs `launch.py` in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self._monkeypatch, self._capsys = monkeypatch, capsys
-
-    def __call__(self, *arguments: str) -> str:
-        """What a command prints that succeeds."""
-        self._monkeypatch.setattr(sys, "argv", ["launch.py", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            launch.main()
-        printed = self._capsys.readouterr()
-        assert not stopped.value.code, printed
-        assert printed.err == ""
-        return printed.out
-
-
-@pytest.fixture
-def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(monkeypatch, capsys)
-
-
 def test_every_command_is_tested_here() -> None:
     assert {c.name or (c.callback and c.callback.__name__) for c in launch.app.registered_commands} >= set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", [c.callback.__name__ for c in launch.app.registered_commands if c.callback])
-def test_help_has_an_example_that_is_a_command(command: str, shell: Shell) -> None:
+def test_help_has_an_example_that_is_a_command(command: str, shell: Command) -> None:
     name = command.rstrip("_").replace("_", "-")
     text = shell(name, "--help")
     assert f"Example: python launch.py {name}" in " ".join(text.split())
@@ -63,12 +41,12 @@ def test_of_several_datasets_each_has_a_sweep() -> None:
     assert by_dataset(given | {"data": paths, "name": "mine"})[1]["name"] == "mine-tiny-imagenet"
 
 
-def test_help_lists_every_command(shell: Shell) -> None:
+def test_help_lists_every_command(shell: Command) -> None:
     text = shell("--help")
     assert all(f" {command} " in text for command in COMMANDS)
 
 
-def test_studies_are_listed(shell: Shell) -> None:
+def test_studies_are_listed(shell: Command) -> None:
     text = shell("studies")
     for name, function in STUDIES.items():
         (line,) = [line for line in text.splitlines() if line.split("│")[1:2] and line.split("│")[1].strip() == name]
@@ -78,7 +56,7 @@ def test_studies_are_listed(shell: Shell) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_best_as_json(finished: Store, shell: Shell) -> None:
+def test_best_as_json(finished: Store, shell: Command) -> None:
     answer = json.loads(shell("best", "quickstart", "--format", "json", "--storage", str(finished.folder.parent)))
     searched = {row["key"]: row for row in finished.rows() if row["role"] == "search"}
     assert answer["front"]
@@ -101,7 +79,7 @@ def test_best_as_json(finished: Store, shell: Shell) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_best_shows_test_numbers_of_what_validation_chose(finished: Store, shell: Shell) -> None:
+def test_best_shows_test_numbers_of_what_validation_chose(finished: Store, shell: Command) -> None:
     where = ["--storage", str(finished.folder.parent), "--format", "csv"]
     val, test = (
         list(csv.DictReader(io.StringIO(shell("best", "quickstart", "--split", split, *where))))
@@ -119,7 +97,7 @@ def test_best_shows_test_numbers_of_what_validation_chose(finished: Store, shell
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_best_as_tables(finished: Store, shell: Shell) -> None:
+def test_best_as_tables(finished: Store, shell: Command) -> None:
     text = shell("best", "quickstart", "--y", "val_nll", "--storage", str(finished.folder.parent))
     assert "by q_bar_reset and nll, chosen on validation; numbers: val" in text
     assert "mean of 3 seeds, ± 95 %" in text
@@ -130,7 +108,7 @@ def test_best_as_tables(finished: Store, shell: Shell) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_ui_prints_its_command(finished: Store, shell: Shell) -> None:
+def test_ui_prints_its_command(finished: Store, shell: Command) -> None:
     lines = shell("ui", "quickstart", "--storage", str(finished.folder.parent), "--port", "5055").splitlines()
     assert lines[0].startswith("http://127.0.0.1:5055/#/experiments/")
     program, *arguments = lines[1].split()
