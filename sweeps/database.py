@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -32,6 +33,14 @@ Values = dict[str, dict[str, Any]]
 def is_database(uri: str) -> bool:
     """Whether a tracking store is a database that can be read without a server."""
     return uri.partition(":")[0].partition("+")[0] in SCHEMES
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a tracking store in SQLite; None for any other."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    name = sa.make_url(uri).database
+    return Path(name) if name else None
 
 
 def shown(text: str) -> str:

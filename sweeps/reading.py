@@ -2,11 +2,10 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 from basin.errors import UsageError
-from sweeps.database import METRICS, PARAMS, TAGS, Database, is_database, shown
+from sweeps.database import METRICS, PARAMS, TAGS, Database, is_database, shown, sqlite_file
 from sweeps.tracking import Tracker, no_sweep
 
 
@@ -49,7 +48,7 @@ def open_reader(uri: str, name: str) -> Reader:
     """The runs of a sweep; raises UsageError for a store that does not answer, and naming the sweeps there are."""
     if not is_database(uri):
         return ClientReader(Tracker.existing(uri, name))
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    if (file := sqlite_file(uri)) and not file.exists():
         raise UsageError(f"no MLflow store at {shown(uri)}: run `launch.py sweep` first, or give --storage")
     database = Database(uri)
     experiments = database.experiments()

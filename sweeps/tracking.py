@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import DBAPIError
 
 from basin.errors import UsageError
-from sweeps.database import Database, Known, OutageError, is_database, shown, unreachable
+from sweeps.database import Database, Known, OutageError, is_database, shown, sqlite_file, unreachable
 from sweeps.entry import Entry, entry, times
 from sweeps.store import Store
 
@@ -50,8 +50,7 @@ def connect(uri: str) -> "MlflowClient":
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     try:
-        if uri.startswith("sqlite:///"):
-            file = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+        if file := sqlite_file(uri):
             file.parent.mkdir(parents=True, exist_ok=True)
             sqlite3.connect(file).close()  # MLflow tries again for 100 s what cannot be opened
         client = MlflowClient(tracking_uri=uri)

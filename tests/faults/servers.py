@@ -5,7 +5,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,14 +15,7 @@ from pathlib import Path
 
 import pytest
 from disturbed import PATIENT
-from tiny_sweep import environment
-
-
-def free_port() -> int:
-    """A port on which nobody listens at the moment."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+from tiny_sweep import environment, free_ports
 
 
 @dataclass
@@ -32,7 +24,7 @@ class Server:
 
     backend: str
     folder: Path
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=lambda: free_ports(1)[0])
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -78,7 +70,7 @@ class Postgres:
     """A PostgreSQL cluster of our own on a free port of this machine, in a folder that its user may enter."""
 
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="postgres-")))
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=lambda: free_ports(1)[0])
 
     @property
     def uri(self) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from disturbed import arguments, as_undisturbed, launched, one_run_each, until, works_on
-from servers import Postgres, Server, free_port, postgres_or_skip
-from tiny_sweep import launch, mlflow_runs, says, works
+from servers import Postgres, Server, postgres_or_skip
+from tiny_sweep import free_ports, launch, mlflow_runs, says, works
 
 from basin.errors import UsageError
 from sweeps.database import OutageError
@@ -64,7 +64,7 @@ def test_a_server_that_is_down_at_start_and_half_way_for_a_minute(
 def test_a_server_that_never_answers_does_not_keep_a_sweep(
     undisturbed: Store, image_cache: Path, tmp_path: Path
 ) -> None:
-    uri = f"http://127.0.0.1:{free_port()}"
+    uri = f"http://127.0.0.1:{free_ports(1)[0]}"
     store = copied(undisturbed, tmp_path)
     shipper = Shipper(uri, store)
     with pytest.raises(OutageError, match="expected an MLflow tracking store that answers"):

@@ -3,31 +3,20 @@
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tiny_sweep import ROOT, environment, same_tables, sweep_arguments, works
+from tiny_sweep import ROOT, environment, free_ports, same_tables, sweep_arguments, works
 
 from sweeps.store import Store
 
 pytestmark = pytest.mark.slow
 COMMIT = "0123456789abcdef"
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens at."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,12 @@ def test_whole_runs_are_the_same(uri: str) -> None:
     assert plain(sql) == plain(client)
 
 
+def test_options_of_an_address_are_no_part_of_the_file(uri: str, tmp_path: Path) -> None:
+    assert plain(open_reader(f"{uri}?timeout=5", "demo").finished()) == plain(open_reader(uri, "demo").finished())
+    with pytest.raises(UsageError, match="no MLflow store at sqlite:"):
+        open_reader(f"sqlite:///{tmp_path / 'absent.db'}?timeout=5", "demo")
+
+
 def test_only_what_is_asked_for(uri: str) -> None:
     sql, client = both(uri, "demo")
     narrow = sql.finished({"val_accuracy", "val_nobody_has_it", "test_nll"})

@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,15 @@ def sweep_arguments(storage: Path | str, cache: Path, *more: str, **changes: obj
 def environment() -> dict[str, str]:
     """Ours, without what pytest's caller may have put on Python's path or into its warnings."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens at."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def python(*arguments: str, timeout: float = 240, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
