@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "sweeps")]
 DASHBOARD = "http://127.0.0.1:8265"
 TRACKING = f"http://{NETWORK}.1:5000"
 TRIALS = int(os.environ.get("DRILL_TRIALS", "12"))
-SETTINGS = {"epochs": "60", "width": "0.25", "members": "2", "train_size": "300", "progress_every": "5"}
+SETTINGS = {"epochs": os.environ.get("DRILL_EPOCHS", "60"), "width": "0.25", "members": "2", "train_size": "300", "progress_every": "5"}
 PATIENCE = 600
 """Seconds that a part of the drill may take."""
 TRIES = 5
@@ -35,8 +35,7 @@ TRIES = 5
 
 def main() -> None:
     """Run the drill; the folder of its hosts is removed at the end."""
-    lacks = missing() + ([] if _postgres() else ["PostgreSQL"])
-    if lacks:
+    if lacks := lacking():
         sys.exit(f"error: the drill needs {', '.join(lacks)}: see docs/cluster.md")
     if os.environ.get("DRILL_SPACES") != "own":
         work = Path(tempfile.mkdtemp(prefix="drill-", dir="/var/tmp"))
@@ -46,6 +45,11 @@ def main() -> None:
             shutil.rmtree(work, ignore_errors=True)
         sys.exit(status.returncode)
     drill(Path(os.environ["DRILL"]))
+
+
+def lacking() -> list[str]:
+    """What this machine lacks for the drill."""
+    return missing() + ([] if _postgres() else ["PostgreSQL"])
 
 
 def drill(work: Path) -> None:

@@ -1,0 +1,23 @@
+"""The drill with a short sweep, where this machine can hold its hosts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from drill import ROOT, lacking
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_drill() -> None:
+    if lacks := lacking():
+        pytest.skip(f"the drill needs {', '.join(lacks)}: see docs/cluster.md")
+    if subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "true"], check=False).returncode:
+        pytest.skip("this machine does not let root make network namespaces")
+    command = [sys.executable, str(Path(__file__).with_name("drill.py"))]
+    environment = os.environ | {"DRILL_TRIALS": "3", "DRILL_EPOCHS": "20"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
