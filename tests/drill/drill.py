@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "sweeps")]
 DASHBOARD = "http://127.0.0.1:8265"
 TRACKING = f"http://{NETWORK}.1:5000"
-TRIALS = int(os.environ.get("DRILL_TRIALS", "12"))
-SETTINGS = {"epochs": os.environ.get("DRILL_EPOCHS", "60"), "width": "0.25", "members": "2", "train_size": "300", "progress_every": "5"}
+TRIALS, EPOCHS = os.environ.get("DRILL_TRIALS", "12"), os.environ.get("DRILL_EPOCHS", "60")
+SETTINGS = {"epochs": EPOCHS, "width": "0.25", "members": "2", "train_size": "300", "progress_every": "5"}
 PATIENCE = 600
 """Seconds that a part of the drill may take."""
 TRIES = 5
@@ -196,7 +196,7 @@ def refused() -> bool:
 def sweep(folder: Path, *more: str) -> list[str]:
     """A sweep whose configurations depend on their number alone."""
     settings = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
-    where = ["--storage", str(folder / "results"), "--trials", str(TRIALS), "--sampler", "random"]
+    where = ["--storage", str(folder / "results"), "--trials", TRIALS, "--sampler", "random"]
     return ["sweep", "quickstart", *where, *settings, *more]
 
 
