@@ -22,7 +22,7 @@ sweep: $(ready) ## run a study, print its best trials, write its report (STUDY=q
 	$(python) launch.py report $(STUDY)
 
 test: check ## check, then every test (ARGS=…)
-	$(python) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(python) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
 
 check: $(ready) ## lint, format, types, import contracts
 	$(python) -m ruff check

@@ -1,5 +1,6 @@
 """Ray and Tune: a cluster, and one Tuner for all trials; what Tune writes is thrown away after it."""
 
+import gc
 import json
 import logging
 import os
@@ -96,6 +97,8 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # Handles of Ray's in cycles: collected by another thread while Ray goes, they would end this process.
+        gc.collect()
         ray.shutdown()
 
     def _slots(self) -> int:
