@@ -15,6 +15,8 @@ from sweeps import compact, single
 
 TRIALS = 10_000
 SECONDS, BYTES = 60, 2 * 2**30
+ADDITIONS = 20_000_000
+"""In a second, by the machine that the limit of time is meant for; one that takes longer has longer."""
 DETAILED = 1_500
 """Searched trials that have the other tables too; the page holds 1,000."""
 MEASURED = """
@@ -51,6 +53,14 @@ def make(folder, count):
         synthetic_results.write_real(folder, "reliability", key, synthetic_results.reliability(key))
 
 
+def slowness():
+    """How many times slower this machine is at the moment; at least 1."""
+    began, total = time.process_time(), 0
+    for number in range(ADDITIONS):
+        total += number
+    return max(1.0, time.process_time() - began)
+
+
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
     """A sweep that nobody has read yet: without a compact file."""
@@ -66,19 +76,22 @@ def large(tmp_path_factory):
 def test_ten_thousand_trials_in_a_minute_and_two_gigabytes(reading, root, large):
     """Read for the first time, file by file, and again by the compact file that the first has left."""
     assert compact.path(large).exists() is (reading == "again")
+    slower = slowness()
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-c", MEASURED, str(large)]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
+    slower = (slower + slowness()) / 2
     worked = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     found = json.loads(done.stdout.splitlines()[-1])
     told = (
-        f"{seconds:.1f} s, {worked:.1f} s of processor, {found['peak'] / 2**20:.0f} MiB, {found['size'] / 1e6:.1f} MB"
+        f"{seconds:.1f} s, {worked:.1f} s of a processor {slower:.2f} times slower than the limit's, "
+        f"{found['peak'] / 2**20:.0f} MiB, {found['size'] / 1e6:.1f} MB"
     )
     print(f"{TRIALS} trials, {reading}: {told}")
     # Other work on the machine is not this command's fault: one processor's time counts where that is less.
-    assert min(seconds, worked) <= SECONDS
+    assert min(seconds, worked) <= SECONDS * slower, told
     assert found["peak"] <= BYTES
     assert found["size"] < 5e6
     page = (large / "report.html").read_text(encoding="utf-8")
