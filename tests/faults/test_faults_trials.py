@@ -127,7 +127,7 @@ def scores(store: Store) -> dict[str, float | None]:
 
 def test_a_trial_that_gets_nowhere_is_given_up(project: Path, image_cache: Path, tmp_path: Path) -> None:
     """Begun five times at the same place, it fails; the others are done, and the next launch tries again."""
-    command = arguments(tmp_path / "storage", image_cache, "--deadline", "3", "--trials", "1")
+    command = arguments(tmp_path / "storage", image_cache, "--deadline", "6", "--trials", "1")
     names = [f"stuck-{number}" for number in range(6)]  # before the first it was nowhere
     done = run(project, *command, FAULTS=faults(tmp_path / "faults", *names))
     assert done.returncode == 1, done.stdout + done.stderr
