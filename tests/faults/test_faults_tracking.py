@@ -73,7 +73,7 @@ def test_a_server_that_never_answers_does_not_keep_a_sweep(
     shipper.add(store.keys()[0])
     left = shipper.finish(patience=2)
     assert isinstance(left, OutageError)
-    assert 2 <= time.monotonic() - began < 30  # a finished sweep waits for 60 s
+    assert 2 <= time.monotonic() - began < 6
     line = says(launch("sync", "copied", "--storage", str(tmp_path), "--tracking-uri", uri), "answers, got")
     assert uri in line
     assert Shipper(default_uri(tmp_path), store).finish() is None

@@ -100,11 +100,11 @@ def test_the_copy_is_read(fetched: Store, shell: Command) -> None:
 def test_what_reads_folders_says_so(objects: Objects, command: list[str], tmp_path: Path, refused: Command) -> None:
     uri = objects.uri("results")
     hint = "`launch.py fetch NAME --storage s3://… --to FOLDER` copies a sweep into one"
-    for name in ("best", "sync", "report"):
-        line = refused(name, "quickstart", "--storage", uri)
+    reading = [(name, "quickstart", "--storage", uri) for name in ("best", "sync", "report")]
+    for arguments in (*reading, ("plan", *command[1:])):
+        line = refused(*arguments)
         assert uri in line
         assert hint in line
-    assert hint in refused("plan", *command[1:])
     assert "use `ray job submit`" in refused(*command, "--address", "ray://127.0.0.1:1")
     to = ["--to", str(tmp_path)]
     line = refused("fetch", "nope", "--storage", uri, *to)
