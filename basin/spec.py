@@ -13,6 +13,7 @@ import itertools
 import json
 import math
 import textwrap
+import threading
 import types
 import typing
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ from typing import Any
 from basin.errors import UsageError, one_of
 
 Value = bool | int | float | str | None
+_ONE_AT_A_TIME = threading.RLock()
+"""Two threads that parse at once fail now and then in Python before 3.11.8 (CPython's issue 106905)."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,8 @@ class Field:
 
 def describe(cls: type) -> tuple[Field, ...]:
     """The fields of a hyperparameter dataclass, in order, with the docstrings written under them."""
-    return _describe(cls)
+    with _ONE_AT_A_TIME:
+        return _describe(cls)
 
 
 @functools.cache

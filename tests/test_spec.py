@@ -1,6 +1,9 @@
 """Fields of a hyperparameter dataclass: what is read from them, what their values may be."""
 
+import gc
 import math
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, dataclass
 from typing import Annotated, Literal
 
@@ -8,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from basin import spec
 from basin.errors import UsageError
 from basin.spec import Bounds, Field, Search, Value, canonical, changed, check, describe, replace_known
+from basin.trial import REGISTRIES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +51,26 @@ def test_fields_keep_their_order() -> None:
 
 def test_a_field_is_read_once() -> None:
     assert describe(Recipe) is describe(Recipe)
+
+
+def test_threads_may_read_at_once() -> None:
+    """With a collector that lets other threads run in the midst of parsing; Python 3.11.7 then loses count."""
+    classes = [cls for registry in REGISTRIES.values() for cls in registry.classes()]
+    spec._describe.cache_clear()
+
+    def yielding(*_: object) -> None:
+        time.sleep(1e-5)
+
+    before = gc.get_threshold()
+    gc.callbacks.append(yielding)
+    gc.set_threshold(100)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            read = list(pool.map(lambda _: [describe(cls) for cls in classes], range(8)))
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(yielding)
+    assert all(fields == read[0] for fields in read)
 
 
 def test_docstrings_are_those_under_the_fields() -> None:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import boto3
 import pytest
@@ -27,7 +28,7 @@ class Objects:
     client: Any
     server: ThreadedMotoServer
     address: str
-    bucket: str = "bucket"
+    bucket: str
 
     def uri(self, prefix: str) -> str:
         """Where pyarrow finds what begins with a prefix."""
@@ -59,7 +60,10 @@ class Objects:
 
 @contextmanager
 def serving() -> Iterator[Objects]:
-    """A server with an empty bucket; we and whom we start know how to reach it."""
+    """A server with an empty bucket; we and whom we start know how to reach it.
+
+    All servers of a process have the same buckets, so each has a bucket of its own.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
@@ -67,9 +71,10 @@ def serving() -> Iterator[Objects]:
         server.start()
         host, port = server.get_host_and_port()
         client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
-        client.create_bucket(Bucket="bucket")
+        bucket = f"bucket-{uuid4().hex}"
+        client.create_bucket(Bucket=bucket)
         try:
-            yield Objects(client, server, f"{host}:{port}")
+            yield Objects(client, server, f"{host}:{port}", bucket)
         finally:
             client.close()
             server.stop()

@@ -112,7 +112,7 @@ def test_an_upload_that_is_cut_off_leaves_nothing(objects: Objects, tmp_path: Pa
     program += "m.Mirror.of(sys.argv[1]).at(p.parent).send(p)"
     command = [sys.executable, "-c", program, here.uri, str(tmp_path / "big")]
     with subprocess.Popen(command, cwd=ROOT, env=environment()) as process:
-        while not objects.client.list_multipart_uploads(Bucket="bucket").get("Uploads"):
+        while not objects.client.list_multipart_uploads(Bucket=objects.bucket).get("Uploads"):
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
