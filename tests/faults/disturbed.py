@@ -75,9 +75,18 @@ def until(true: Callable[[], object], process: "subprocess.Popen[str] | None" = 
     while not true():
         if process is not None and process.poll() is not None:
             return bool(true())
-        assert time.monotonic() < deadline, "this never happens"
+        if time.monotonic() > deadline:
+            raise AssertionError(f"this never happens{_last_words(process)}")
         time.sleep(0.01)
     return True
+
+
+def _last_words(process: "subprocess.Popen[str] | None") -> str:
+    """What a process has printed, which is ended for it."""
+    if process is None:
+        return ""
+    process.kill()
+    return "; printed:\n" + "".join(process.communicate())
 
 
 def descendants(pid: int) -> dict[int, str]:
