@@ -45,7 +45,8 @@ def tidy(store: Store, runs: Path) -> None:
     halves += (store.folder / "scratch").glob("*/.*")
     now = time.time()
     with suppress(OSError):
-        halves += [path for path in runs.glob("*/member-*/.*") if now - path.stat().st_mtime > LIVING]
+        shared = [*runs.glob("*/member-*/.*"), *store.folder.parent.glob(".mlflow.db.*")]
+        halves += [path for path in shared if now - path.stat().st_mtime > LIVING]
     for path in halves:
         with suppress(OSError):
             path.unlink()

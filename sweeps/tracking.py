@@ -5,10 +5,13 @@ adds nothing: a run is looked up by its tag before it is made, and metrics carry
 """
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
@@ -51,13 +54,30 @@ def connect(uri: str) -> "MlflowClient":
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     try:
         if file := sqlite_file(uri):
-            file.parent.mkdir(parents=True, exist_ok=True)
+            if not file.exists():
+                _set_up(file)
             sqlite3.connect(file).close()  # MLflow tries again for 100 s what cannot be opened
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     except Exception as error:  # MLflow, requests and SQLAlchemy raise kinds of their own
         raise failed(uri, error) from error
     return client
+
+
+def _set_up(file: Path) -> None:
+    """Put MLflow's tables into a new file, all or none: where MLflow is cut off in this, it fails for ever after.
+
+    A file that another process has put there meanwhile stays.
+    """
+    from mlflow import MlflowClient
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as folder, NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.") as beside:
+        made = Path(folder) / file.name
+        MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments(max_results=1)
+        shutil.copy(made, beside.name)
+        with suppress(FileExistsError):
+            os.link(beside.name, file)
 
 
 def failed(uri: str, error: Exception) -> UsageError:

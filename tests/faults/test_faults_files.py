@@ -107,15 +107,19 @@ def test_a_file_is_looked_at_once(store: Store) -> None:
 
 def test_what_killed_processes_left_is_removed(store: Store) -> None:
     runs = store.folder.parent / "runs"
-    old, new = (next(runs.glob("*/member-0")) / f".step-1.safetensors.{name}" for name in ("old", "new"))
+    folder = next(runs.glob("*/member-0"))
+    old, new = (folder / f".step-1.safetensors.{name}" for name in ("old", "new"))
+    tables = runs.parent / ".mlflow.db.old"
     half, other = store.folder / "weights" / ".x.safetensors.abc", store.folder / "tables" / "trials" / ".x.parquet.y"
     scratch = store.folder / "scratch" / store.keys()[0] / "state.safetensors"
-    for path in (old, new, half, other, scratch):
+    for path in (old, tables, new, half, other, scratch):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
-    os.utime(old, (0, time.time() - LIVING - 1))
+    for path in (old, tables):
+        os.utime(path, (0, time.time() - LIVING - 1))
     tidy(store, runs)
-    assert [path.exists() for path in (old, new, half, other, scratch)] == [False, True, False, False, False]
+    assert new.exists()
+    assert not any(path.exists() for path in (old, tables, half, other, scratch))
     assert (store.folder / ".lock").exists()
 
 

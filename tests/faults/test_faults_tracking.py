@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from disturbed import arguments, as_undisturbed, launched, one_run_each, until, works_on
 from servers import Postgres, Server, postgres_or_skip
-from tiny_sweep import free_ports, launch, mlflow_runs, says, works
+from tiny_sweep import free_ports, launch, mlflow_runs, python, says, works
 
 from basin.errors import UsageError
 from sweeps.database import OutageError
@@ -28,6 +28,31 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     made = Server(f"sqlite:///{folder / 'mlflow.db'}", folder)
     yield made
     made.stop()
+
+
+BEGUN_AGAIN_AND_AGAIN = """
+import os, signal, sys, time
+from sweeps.tracking import connect
+import mlflow.tracking  # takes longer than all that follows
+
+for wait in range(1, 10):
+    if (child := os.fork()) == 0:
+        connect(sys.argv[1])
+        os._exit(0)
+    time.sleep(wait / 10)
+    os.kill(child, signal.SIGKILL)
+    print(os.waitpid(child, 0)[1] & 127)
+print(len(connect(sys.argv[1]).search_experiments()))
+"""
+
+
+def test_a_launcher_that_is_killed_while_mlflow_makes_its_tables(tmp_path: Path) -> None:
+    """Cut off in that, MLflow itself leaves a file that it refuses from then on."""
+    uri = default_uri(tmp_path)
+    *signals, experiments = works(python("-W", "ignore", "-c", BEGUN_AGAIN_AND_AGAIN, uri)).split()
+    assert signals.count("9") >= 2
+    assert experiments == "1"
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["mlflow.db"]
 
 
 def copied(finished: Store, folder: Path) -> Store:
