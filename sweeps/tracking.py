@@ -72,11 +72,11 @@ def _set_up(file: Path) -> None:
     from mlflow import MlflowClient
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory() as folder, NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.") as beside:
+    with TemporaryDirectory() as folder:
         made = Path(folder) / file.name
         MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments(max_results=1)
-        shutil.copy(made, beside.name)
-        with suppress(FileExistsError):
+        with NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.") as beside, suppress(FileExistsError):
+            shutil.copy(made, beside.name)
             os.link(beside.name, file)
 
 
