@@ -47,6 +47,7 @@ def trainable(config: dict[str, Any], worker: Worker) -> None:
             same_environment(worker.facts)
             with busy():
                 row = _try(worker, trial.key, config)
+        _forget(worker, trial.key)
     except UsageError as problem:
         tune.report({"key": trial.key, "status": "failed", "error": str(problem)})
         return
@@ -64,7 +65,7 @@ def _try(worker: Worker, key: str, config: dict[str, Any]) -> Row:
         raise UsageError(f"cannot write to {scratch}: {error.strerror}; make room there") from error
     try:
         with deadline(worker.deadline, scratch):
-            row = _run(worker, key, config)
+            return _run(worker, key, config)
     except (UsageError, PreemptedError):
         raise
     except Exception as error:
@@ -72,9 +73,12 @@ def _try(worker: Worker, key: str, config: dict[str, Any]) -> Row:
             raise out_of_memory(error) from error
         attempts.failed(error)
         raise
-    shutil.rmtree(scratch, ignore_errors=True)
-    remote.remove(scratch)
-    return row
+
+
+def _forget(worker: Worker, key: str) -> None:
+    """Drop the checkpoint of a finished trial, perhaps of one whose process was lost before it could."""
+    shutil.rmtree(worker.store.scratch(key), ignore_errors=True)
+    worker.place.remote.remove(worker.store.scratch(key))
 
 
 def _run(worker: Worker, key: str, config: dict[str, Any]) -> Row:

@@ -39,13 +39,13 @@ def changing(store: Store) -> int:
 
 def struck(process: "subprocess.Popen[str]", numbers: list[signal.Signals], seed: int) -> list[signal.Signals]:
     """The signals that a trial's process of a launcher got, one process at a time and at random moments."""
-    found = []
+    found: list[signal.Signals] = []
     for number, wait in zip(numbers, moments(len(numbers), 0.4, seed), strict=True):
-        if not until(lambda: trial_processes(process.pid), process):
-            break
-        time.sleep(wait)
-        if any(hit(pid, number) for pid in trial_processes(process.pid)[:1]):
-            found.append(number)
+        while until(lambda: trial_processes(process.pid), process):
+            time.sleep(wait)
+            if any(hit(pid, number) for pid in trial_processes(process.pid)[:1]):  # else it was going already
+                found.append(number)
+                break
     return found
 
 

@@ -265,11 +265,16 @@ def test_a_trial_reports_validation_only(monkeypatch: pytest.MonkeyPatch, worker
 
 
 def test_a_stored_trial_is_reported_and_not_run_again(monkeypatch: pytest.MonkeyPatch, worker: Worker) -> None:
+    """Its process was lost before it had dropped its checkpoint."""
     first = reported(monkeypatch, worker, CONFIG)
-    path = worker.store.path("trials", str(first[-1]["key"]))
+    key = str(first[-1]["key"])
+    path, scratch = worker.store.path("trials", key), worker.store.scratch(key)
     before = path.stat().st_mtime_ns
+    scratch.mkdir(parents=True)
+    (scratch / "state.safetensors").touch()
     assert reported(monkeypatch, worker, CONFIG) == first[-1:]
     assert path.stat().st_mtime_ns == before
+    assert not scratch.exists()
 
 
 def test_a_diverged_trial_is_a_row(monkeypatch: pytest.MonkeyPatch, worker: Worker) -> None:
