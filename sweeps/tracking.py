@@ -67,7 +67,7 @@ def connect(uri: str) -> "MlflowClient":
 def _set_up(file: Path) -> None:
     """Put MLflow's tables into a new file, all or none: where MLflow is cut off in this, it fails for ever after.
 
-    A file that another process has put there meanwhile stays.
+    Nothing where another process was faster, or where files have no hard links; there MLflow does it itself.
     """
     from mlflow import MlflowClient
 
@@ -75,9 +75,10 @@ def _set_up(file: Path) -> None:
     with TemporaryDirectory() as folder:
         made = Path(folder) / file.name
         MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments(max_results=1)
-        with NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.") as beside, suppress(FileExistsError):
+        with NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.") as beside:
             shutil.copy(made, beside.name)
-            os.link(beside.name, file)
+            with suppress(OSError):
+                os.link(beside.name, file)
 
 
 def failed(uri: str, error: Exception) -> UsageError:
