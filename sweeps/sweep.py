@@ -60,8 +60,6 @@ def sweep(study: Study, options: Options, listener: Listener) -> Report:
         if options.tracking_uri:
             _answers(shipper, listener)  # a store that cannot be is known before anything is trained
         errors = _run(study, options, store, place, Told(listener, shipper), shipper)
-        if not errors:
-            tidy(store, place.runs)  # processes of trials may have been killed, too
         place.remote.send(store.journal)
         untracked = None
         if not _tracked(store, uri):

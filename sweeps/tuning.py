@@ -4,7 +4,6 @@ import gc
 import json
 import logging
 import os
-import shutil
 import socket
 import time
 import warnings
@@ -19,6 +18,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from basin.errors import UsageError
 from basin.files import Remote
 from basin.place import Place
+from sweeps.checking import tidy
 from sweeps.options import Listener, Options
 from sweeps.preemption import preemptible
 from sweeps.provenance import provenance
@@ -147,7 +147,7 @@ class Pool:
         failed += [str(end["error"]) for end in ends if end.get("status") == "failed"]
         self.errors += failed
         if not failed:
-            shutil.rmtree(folder, ignore_errors=True)
+            tidy(self._worker.store, self._worker.place.runs)  # of Tune, and of processes that were lost
 
 
 class Carrier(tune.Callback):

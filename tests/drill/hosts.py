@@ -26,8 +26,9 @@ def missing() -> list[str]:
     if os.geteuid() != 0:
         return [*names, "root"]
     spaces = ["unshare", "--net", "--mount", "--pid", "--fork", "true"]
-    allowed = names or subprocess.run(spaces, capture_output=True, check=False).returncode == 0
-    return names if allowed else ["leave to make network namespaces"]
+    if not names and subprocess.run(spaces, capture_output=True, check=False).returncode:
+        return ["leave to make network namespaces"]
+    return names
 
 
 def program(name: str) -> str | None:

@@ -22,7 +22,9 @@ from disturbed import (
 from objects import Objects, serving
 from tiny_sweep import launch, same_tables, works
 
+from basin import runs
 from sweeps.lock import SILENCE
+from sweeps.mirror import Mirror
 from sweeps.store import Store
 
 pytestmark = pytest.mark.slow
@@ -34,22 +36,21 @@ def objects() -> Iterator[Objects]:
         yield server
 
 
-def checkpoints(objects: Objects) -> dict[str, list[float]]:
-    """Seconds of the epochs of trials that have a checkpoint there."""
+def checkpoints(objects: Objects) -> dict[str, bytes]:
+    """The journals of trials that have a checkpoint there."""
     there = objects.there("results/quickstart/scratch")
     keys = [name.partition("/")[0] for name in there if name.endswith("/state.safetensors")]
+    return {key: there[f"{key}/journal.json"] for key in keys if f"{key}/journal.json" in there}
+
+
+def kept(objects: Objects, journals: dict[str, bytes], folder: Path) -> dict[str, list[float]]:
+    """Seconds of the epochs that each checkpoint has; its journal, which is written before it, may know of one more."""
+    Mirror.of(objects.uri("results/quickstart/scratch")).at(folder).pull(folder.resolve())
+    spent = {key: json.loads(runs.notes(folder / key / "state.safetensors")["meter"])["passes"] for key in journals}
     return {
-        key: kept(there[f"{key}/state.safetensors"], there[f"{key}/journal.json"])
-        for key in keys
-        if f"{key}/journal.json" in there
+        key: [row["seconds"] for row in json.loads(journal)["rows"] if row["passes"] <= spent[key]]
+        for key, journal in journals.items()
     }
-
-
-def kept(state: bytes, journal: bytes) -> list[float]:
-    """Seconds of the epochs that a checkpoint has; the journal, which is written before it, may know of one more."""
-    header = json.loads(state[8 : 8 + int.from_bytes(state[:8], "little")])
-    passes = json.loads(header["__metadata__"]["meter"])["passes"]
-    return [row["seconds"] for row in json.loads(journal)["rows"] if row["passes"] <= passes]
 
 
 def lost_with_a_checkpoint(objects: Objects, launcher: int) -> bool:
@@ -74,7 +75,8 @@ def test_a_lost_host(undisturbed: Store, objects: Objects, tmp_path: Path) -> No
     uri = objects.uri("results")
     with launched(*arguments(uri, tmp_path / "first")) as process:
         assert until(lambda: lost_with_a_checkpoint(objects, process.pid), process)
-    lost, finished = checkpoints(objects), objects.there("results/quickstart/tables/trials")
+    journals, finished = checkpoints(objects), objects.there("results/quickstart/tables/trials")
+    lost = kept(objects, journals, tmp_path / "lost")
     assert lost
     assert all(lost.values())
     began = time.monotonic()
