@@ -1,1 +1,1 @@
-"""Reads the Arrow tables of one sweep; draws figures, tables and a summary of them."""
+"""Read the Arrow tables of sweeps; make figures, tables, sentences and the report."""

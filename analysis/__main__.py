@@ -1,53 +1,64 @@
-"""`python -m analysis RESULTS [NAME …]`: figures and tables of a sweep, all or those named, and a summary in words."""
+"""`python -m analysis RESULTS [NAME …]`: write figures and tables of a sweep, all or those named, and a summary."""
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from analysis import registry, write
+from analysis.answers.summary import summary_text
+from analysis.data.queries import Tables, read_tables
 from analysis.errors import BadInput, Missing
-from analysis.queries import Tables, read
-from analysis.registry import Entry
-from analysis.summary import summary
+from analysis.output import registry, write
+from analysis.output.registry import Entry
+from basin.command_line import run_guarded
+from basin.errors import UsageError
+from basin.plugins import import_plugins
+from basin.system_errors import describe_error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0, or 2 with one line on stderr if the results cannot be read."""
-    options = _parser().parse_args(arguments)
+    """Write figures and tables; exit codes are those of `basin.command_line`."""
+    return run_guarded(partial(_run_command, arguments))
+
+
+def _run_command(arguments: Sequence[str] | None) -> None:
+    options = _build_parser().parse_args(arguments)
+    import_plugins(options.plugins)
     try:
-        tables = read(options.results, options.split, [beside(options.results, other) for other in options.more])
-        print(build(tables, options.out, options.format, options.names))
-    except (BadInput, OSError) as error:
-        print(f"analysis: {error}", file=sys.stderr)
-        return 2
-    return 0
+        more = [sibling_folder(options.results, other) for other in options.more]
+        tables = read_tables(options.results, options.split, more, options.margin)
+        words = write_everything(tables, options.out, options.format, options.names)
+    except BadInput as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UsageError(describe_error(error.errno, error.filename or options.out or options.results)) from error
+    print(words)
 
 
-def beside(results: Path, other: str) -> Path:
-    """The folder `other`, or the sweep of that name in the same folder as `results`."""
+def sibling_folder(results: Path, other: str) -> Path:
+    """Return the sweep `other` in the same folder as `results`, or the folder `other`."""
     sibling = results.resolve().parent / other
     return sibling if sibling.is_dir() else Path(other)
 
 
-def build(tables: Tables, out: Path | None, formats: Sequence[str], names: Sequence[str] = ()) -> str:
-    """Writes everything that can be made, or what is named; returns what was written, what not and why, the summary."""
-    figures, sheets = chosen(registry.figures(), registry.tables(), names)
+def write_everything(tables: Tables, out: Path | None, formats: Sequence[str], names: Sequence[str] = ()) -> str:
+    """Write everything that has its data, or the named entries; return a list of what was written and the summary."""
+    figures, sheets = select_entries(registry.figure_entries(), registry.table_entries(), names)
     out = out or tables.folder / "figures"
     out.mkdir(parents=True, exist_ok=True)
-    lines = [_attempt(e, tables, lambda e=e: write.figure(e, tables, out, formats)) for e in figures]
-    lines += [_attempt(e, tables, lambda e=e: write.table(e, tables, out)) for e in sheets]
+    lines = [_try_entry(entry, tables, partial(write.write_figure, entry, tables, out, formats)) for entry in figures]
+    lines += [_try_entry(entry, tables, partial(write.write_table, entry, tables, out)) for entry in sheets]
     if names:
         return "\n".join([f"In {out}:", *lines])
-    words = summary(tables)
+    words = summary_text(tables)
     (out / "summary.md").write_text(words, encoding="utf-8")
     return "\n".join([words, f"In {out}:", *lines, "  summary.md"])
 
 
-def chosen(
+def select_entries(
     figures: Sequence[Entry], sheets: Sequence[Entry], names: Sequence[str]
 ) -> tuple[list[Entry], list[Entry]]:  # fmt: skip
-    """The entries that are named, or all; raises BadInput for a name that is no figure and no table."""
+    """Return the named entries, or all. Raises BadInput for an unknown name."""
     known = [entry.name for entry in (*figures, *sheets)]
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -56,27 +67,35 @@ def chosen(
     return [e for e in figures if e.name in wanted], [e for e in sheets if e.name in wanted]
 
 
-def _attempt(entry: Entry, tables: Tables, action: Callable[[], list[Path]]) -> str:
+def _try_entry(entry: Entry, tables: Tables, action: Callable[[], list[Path]]) -> str:
     try:
         files = action()
     except Missing as missing:
-        return f"  not made: {entry.name}: {write.remedy(entry, tables, missing)}"
+        return f"  not made: {entry.name}: {write.missing_words(entry, tables, missing)}"
     suffixes = " ".join(file.suffix[1:] for file in files)
     return f"  {files[0].stem}: {suffixes}"
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__.replace("`", ""))
     parser.add_argument("results", type=Path, help="folder of one sweep, with tables/trials/KEY.parquet")
     parser.add_argument("names", nargs="*", metavar="NAME", help="figures and tables to make (default: all)")
-    parser.add_argument("--with", dest="more", action="append", default=[], metavar="SWEEP", help="read it too")
-    parser.add_argument("--format", type=_formats, default=["png", "pdf"], help="of the figures (default png,pdf)")
-    parser.add_argument("--out", type=Path, help="default RESULTS/figures")
+    parser.add_argument(
+        "--with", dest="more", action="append", default=[], metavar="SWEEP", help="another results folder; repeatable"
+    )
+    parser.add_argument(
+        "--format", type=_parse_formats, default=["png", "pdf"], help="formats of the figures (default png,pdf)"
+    )
+    parser.add_argument("--out", type=Path, help="output folder (default RESULTS/figures)")
     parser.add_argument("--split", choices=("test", "val"), default="test", help="reported split (default test)")
+    parser.add_argument(
+        "--import", dest="plugins", action="append", default=[], metavar="MODULE", help="own figure; repeatable"
+    )
+    parser.add_argument("--margin", type=float, help="margin of the verdicts in accuracy points (default: the study's)")
     return parser
 
 
-def _formats(text: str) -> list[str]:
+def _parse_formats(text: str) -> list[str]:
     formats = text.split(",")
     unknown = [name for name in formats if name not in write.FORMATS]
     if unknown:
@@ -85,4 +104,4 @@ def _formats(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

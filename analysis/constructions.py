@@ -1,42 +1,75 @@
-"""Tables with one row a construction: its configuration over seeds."""
+"""Facts about each construction: label, look, claim and comparisons. Others get the defaults of `Facts`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from analysis import style
-from analysis.errors import Missing
-from analysis.queries import Configuration, Tables, best_by_construction, estimate
-from analysis.sheet import Cell, Column, Sheet
+from basin.api.style import BLACK, BLUE, ORANGE, PURPLE, VERMILLION, Look
 
-IDENTITY = [Column(name, name, name) for name in ("dataset", "model", "construction", "seeds")]
+REFERENCE = "deep"
+"""The construction that all others are compared with."""
 
 
-def by_construction(
-    tables: Tables,
-    metrics: Sequence[Column],
-    *,
-    bold: Callable[[dict[str, Configuration], str], list[str]] | None = None,
-    extra: Sequence[tuple[Column, Callable[[Configuration], Cell]]] = (),
-    note: str = "",
-) -> Sheet:
-    """One block a (dataset, model), the deep ensemble first as the reference.
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Label, look, claim and comparisons of a construction."""
 
-    `bold` says which constructions of a block are best at a metric; `extra` are columns that are no metric. Raises
-    Missing if no configuration has any of the metrics.
-    """
-    columns = [*IDENTITY, *metrics, *(column for column, _ in extra)]
-    blocks, keys = [], []
-    for by_name in best_by_construction(tables).values():
-        winners = {column.name: bold(by_name, column.name) if bold else [] for column in metrics}
-        block = []
-        for name in style.order(by_name):
-            own = by_name[name]
-            seeds = len(own.rows)
-            cells = [Cell(estimate(tables, own, c.name), name in winners[c.name], seeds) for c in metrics]
-            identity = [Cell(own.dataset), Cell(own.model), Cell(name), Cell(seeds)]
-            block.append([*identity, *cells, *(cell(own) for _, cell in extra)])
-            keys += own.keys
-        blocks.append(block)
-    if all(cell.value is None for block in blocks for row in block for cell in row[len(IDENTITY) :]):
-        raise Missing(f"no finished trial has any of {', '.join(column.name for column in metrics)}")
-    words = f"Split: {tables.split}. Mean ± half of the 95 % t interval over seeds{note}."
-    return Sheet(columns, blocks, words, keys)
+    label: str = ""
+    """Its name in sentences; empty for the name itself."""
+    look: Look | None = None
+    """None takes the next look that no other construction has."""
+    connected: bool = True
+    """True if its members are claimed to be connected; sentences then judge the claim."""
+    compared_with: tuple[str, ...] = (REFERENCE,)
+    """Constructions that paired differences of connectivity, accuracy and NLL are taken from."""
+    lead: int = 9
+    """Rank in the sentence about midpoints; the lowest is its subject."""
+    counterpart: str = "{} before"
+    """Name of a vertex beyond its members in the figure of planes, from the number of the member."""
+
+
+LISTED = {
+    REFERENCE: Facts(look=Look(BLACK, "s"), connected=False, compared_with=()),
+    "swe": Facts(label="SWE", look=Look(ORANGE, "^"), compared_with=(), lead=2),
+    "constrained": Facts(look=Look(BLUE, "o"), lead=0),
+    # Computes the same functions as the deep ensemble: differences in quality are rounding errors.
+    "permuted": Facts(look=Look(PURPLE, "v"), compared_with=(), lead=3),
+    "distilled": Facts(
+        look=Look(VERMILLION, "D"), compared_with=("constrained", REFERENCE), lead=1, counterpart="teacher {}"
+    ),
+}
+"""Construction → its facts, in the order of tables, legends and sentences."""
+
+
+def facts(name: str) -> Facts:
+    """Return what is known of a construction, or the defaults."""
+    return LISTED.get(name, Facts())
+
+
+def label(name: str) -> str:
+    """Return the name of a construction in a sentence: `SWE`, `constrained`."""
+    return facts(name).label or name
+
+
+def capitalised(name: str) -> str:
+    """Return the name of a construction at the beginning of a sentence."""
+    words = label(name)
+    return words[:1].upper() + words[1:]
+
+
+def order(names: Iterable[str]) -> list[str]:
+    """Sort constructions: the listed ones in their order, then the others by name."""
+    given = set(names)
+    return [name for name in LISTED if name in given] + sorted(given - LISTED.keys())
+
+
+def connected(names: Iterable[str]) -> list[str]:
+    """Return those that claim connected members, in order."""
+    return [name for name in order(names) if facts(name).connected]
+
+
+def compared_pairs(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the pairs whose differences are stated, of the given constructions and the listed ones."""
+    pairs = []
+    for name in order([*LISTED, *names]):
+        pairs += [(name, other) for other in facts(name).compared_with]
+    return pairs

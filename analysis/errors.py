@@ -1,9 +1,9 @@
-"""What can go wrong, in words for the reader."""
+"""Errors with a message for the user."""
 
 
 class BadInput(Exception):  # noqa: N818
-    """The results cannot be read at all: one line, exit code 2."""
+    """The results cannot be read. The command prints the message and exits with 2."""
 
 
 class Missing(Exception):  # noqa: N818
-    """One figure or table lacks its data; the others can still be made."""
+    """A figure or table lacks its data; the others are still made."""

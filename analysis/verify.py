@@ -1,4 +1,4 @@
-"""Holds runs against the literature's numbers: inside a band, outside, or not comparable, and the likely cause."""
+"""Compare results with published numbers: inside a tolerance band, outside with the likely cause, or not comparable."""
 
 import tomllib
 from collections.abc import Mapping
@@ -7,14 +7,15 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from analysis.answers.words import signed
+from analysis.data.queries import Configuration, Tables, configurations
 from analysis.errors import BadInput, Missing
-from analysis.queries import Configuration, Tables, configurations
-from analysis.statistics import Estimate, mean_interval, signed
+from stats.intervals import Estimate, mean_interval
 
 
 @dataclass(frozen=True, kw_only=True)
 class Yardstick:
-    """A published number, the runs that may be held against it, and what a run outside its band suggests."""
+    """A published number, the configurations that are comparable with it, and the likely causes of a deviation."""
 
     what: str
     source: str
@@ -26,16 +27,18 @@ class Yardstick:
     least: Mapping[str, float] = field(default_factory=dict)
     metric: str = ""
     minus: str = ""
-    """A second metric that is taken from the first, seed by seed."""
+    """A second metric that is subtracted from the first, seed by seed."""
     at: Mapping[str, Any] = field(default_factory=dict)
-    """In place of a metric: policy and α of the networks on paths whose accuracy is meant."""
+    """Instead of a metric: policy and α of the networks on paths whose accuracy is compared."""
     below: str
     above: str
+    published: bool = True
+    """False for a number of this project that nobody has published."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a yardstick says of the results."""
+    """Result of comparing a configuration with a yardstick."""
 
     yardstick: Yardstick
     word: str
@@ -46,105 +49,111 @@ class Verdict:
 
     @property
     def band(self) -> str:
-        """The band with its unit, and the published number."""
-        ends = " to ".join(signed(end, _digits(self.yardstick)) for end in (self.yardstick.low, self.yardstick.high))
-        return f"{ends} {self.yardstick.unit} (published: {signed(self.yardstick.value, _digits(self.yardstick))})"
+        """The tolerance band with its unit, and the number that it lies around."""
+        ends = " to ".join(
+            signed(end, _unit_digits(self.yardstick)) for end in (self.yardstick.low, self.yardstick.high)
+        )
+        whose = "published" if self.yardstick.published else "this project"
+        value = signed(self.yardstick.value, _unit_digits(self.yardstick))
+        return f"{ends} {self.yardstick.unit} ({whose}: {value})"
 
 
 @cache
-def yardsticks() -> tuple[Yardstick, ...]:
-    """All of `yardsticks.toml`."""
+def load_yardsticks() -> tuple[Yardstick, ...]:
+    """Return all yardsticks of `yardsticks.toml`."""
     text = (files("analysis") / "yardsticks.toml").read_text(encoding="utf-8")
     return tuple(Yardstick(**entry) for entry in tomllib.loads(text)["yardstick"])
 
 
-def verdicts(tables: Tables, taken_as: str | None = None) -> list[Verdict]:
-    """One for every yardstick about a dataset and model in the results.
+def check_yardsticks(tables: Tables, taken_as: str | None = None) -> list[Verdict]:
+    """Compare the results with every yardstick of the same dataset and model.
 
-    `taken_as` says which dataset's images those without a yardstick are: a folder of images does not tell. Raises
-    BadInput for a name that has no yardsticks itself, or where none is needed.
+    `taken_as` names the dataset that a folder of images is a copy of. Raises BadInput if that dataset has no
+    yardsticks, or if the results need no such name.
     """
-    names = dict.fromkeys(unknown(tables), taken_as) if taken_as else {}
-    if taken_as and (taken_as not in known() or not names):
-        there = ", ".join(sorted({dataset for dataset, _ in tables.settings}))
+    names = dict.fromkeys(unknown_datasets(tables), taken_as) if taken_as else {}
+    if taken_as and (taken_as not in known_datasets() or not names):
+        datasets = ", ".join(sorted({dataset for dataset, _ in tables.settings}))
         raise BadInput(
-            f"--as {taken_as}: expected one of {', '.join(known())}, for results of a dataset that is none of them, "
-            f"found {there}"
+            f"--as {taken_as}: expected one of {', '.join(known_datasets())}, and results of another dataset; "
+            f"these are of {datasets}"
         )
-    own = [replace(c, dataset=names.get(c.dataset) or c.dataset) for c in configurations(tables)]
-    found = []
-    for yardstick in yardsticks():
-        near = [c for c in own if _facts(c).items() >= _topic(yardstick).items()]
+    renamed = [replace(c, dataset=names.get(c.dataset) or c.dataset) for c in configurations(tables)]
+    verdicts = []
+    for yardstick in load_yardsticks():
+        near = [c for c in renamed if _configuration_facts(c).items() >= _yardstick_topic(yardstick).items()]
         if near:
-            found.append(_judge(tables, yardstick, near))
-    return [_doubting(v, taken_as) if taken_as and v.yardstick.where["dataset"] == taken_as else v for v in found]
+            verdicts.append(_judge_yardstick(tables, yardstick, near))
+    return [
+        _doubt_images(v, taken_as) if taken_as and v.yardstick.where["dataset"] == taken_as else v for v in verdicts
+    ]
 
 
-def known() -> list[str]:
-    """The datasets that have yardsticks."""
-    return sorted({yardstick.where["dataset"] for yardstick in yardsticks()})
+def known_datasets() -> list[str]:
+    """Return the datasets that have yardsticks."""
+    return sorted({yardstick.where["dataset"] for yardstick in load_yardsticks()})
 
 
-def unknown(tables: Tables) -> list[str]:
-    """The datasets of the results that have none."""
-    return sorted({dataset for dataset, _ in tables.settings} - set(known()))
+def unknown_datasets(tables: Tables) -> list[str]:
+    """Return the datasets of the results that have no yardsticks."""
+    return sorted({dataset for dataset, _ in tables.settings} - set(known_datasets()))
 
 
-def _doubting(verdict: Verdict, taken_as: str) -> Verdict:
-    """An outside verdict may also mean that the images are not what they were taken for."""
+def _doubt_images(verdict: Verdict, taken_as: str) -> Verdict:
+    """Add to an outside verdict that the images may be those of another dataset."""
     more = f" Or the images are not those of {taken_as}, or not all of them."
     return replace(verdict, why=verdict.why + more) if verdict.word == "outside" else verdict
 
 
-def _topic(yardstick: Yardstick) -> dict[str, Any]:
+def _yardstick_topic(yardstick: Yardstick) -> dict[str, Any]:
     return {name: yardstick.where[name] for name in ("dataset", "model")}
 
 
-def _facts(configuration: Configuration) -> dict[str, Any]:
+def _configuration_facts(configuration: Configuration) -> dict[str, Any]:
     model = configuration.model.partition(" (")[0]  # without the norm that tells two models apart
     names = {"dataset": configuration.dataset, "model": model, "construction": configuration.construction}
     return {**configuration.hyperparameters, **names}
 
 
-def unmet(yardstick: Yardstick, configuration: Configuration) -> list[str]:
-    """What keeps a configuration from being held against the yardstick, in words."""
-    facts = _facts(configuration)
+def unmet_conditions(yardstick: Yardstick, configuration: Configuration) -> list[str]:
+    """List why a configuration is not comparable with the yardstick."""
+    facts = _configuration_facts(configuration)
     words = [
-        f"{name} is {facts.get(name)}, the yardstick's {wanted}"
+        f"{name} is {facts.get(name)}, the reference's {wanted}"
         for name, wanted in yardstick.where.items()
         if facts.get(name) != wanted
     ]
     # A size that is not set is the whole dataset's.
     small = {name: facts[name] for name in yardstick.least if facts.get(name) is not None}
     return words + [
-        f"{name} is {value:g}, the yardstick has {yardstick.least[name]:g} or more"
+        f"{name} is {value:g}, the reference has {yardstick.least[name]:g} or more"
         for name, value in small.items()
         if value < yardstick.least[name]
     ]
 
 
-def _judge(tables: Tables, yardstick: Yardstick, near: list[Configuration]) -> Verdict:
-    able = [configuration for configuration in near if not unmet(yardstick, configuration)]
+def _judge_yardstick(tables: Tables, yardstick: Yardstick, near: list[Configuration]) -> Verdict:
+    able = [configuration for configuration in near if not unmet_conditions(yardstick, configuration)]
     if not able:
-        closest = min(near, key=lambda configuration: len(unmet(yardstick, configuration)))
-        return Verdict(yardstick, "not comparable", why="; ".join(unmet(yardstick, closest)) + ".")
+        closest = min(near, key=lambda configuration: len(unmet_conditions(yardstick, configuration)))
+        return Verdict(yardstick, "not comparable", why="; ".join(unmet_conditions(yardstick, closest)) + ".")
     chosen = max(able, key=lambda configuration: len(configuration.rows))
     try:
-        found = _measure(tables, yardstick, chosen)
+        estimate = _measure_yardstick(tables, yardstick, chosen)
     except Missing as missing:
         return Verdict(yardstick, "not comparable", why=f"{missing}.")
-    digits = _digits(yardstick)
-    measured = f"{found.format(digits)} {yardstick.unit}, {found.n} seed{'s' if found.n > 1 else ''}"
+    digits = _unit_digits(yardstick)
+    measured = f"{estimate.format(digits)} {yardstick.unit}, {estimate.n} seed{'s' if estimate.n > 1 else ''}"
     keys = tuple(chosen.keys)
-    if yardstick.low <= found.mean <= yardstick.high:
+    if yardstick.low <= estimate.mean <= yardstick.high:
         return Verdict(yardstick, "inside", measured, keys=keys)
-    cause = yardstick.below if found.mean < yardstick.low else yardstick.above
-    near_band = found.interval and found.interval[1] >= yardstick.low and found.interval[0] <= yardstick.high
+    cause = yardstick.below if estimate.mean < yardstick.low else yardstick.above
+    near_band = estimate.interval and estimate.interval[1] >= yardstick.low and estimate.interval[0] <= yardstick.high
     noise = " Its interval reaches the band: more seeds would tell." if near_band else ""
     return Verdict(yardstick, "outside", measured, f"Likely: {cause}.{noise}", keys)
 
 
-def _measure(tables: Tables, yardstick: Yardstick, chosen: Configuration) -> Estimate:
+def _measure_yardstick(tables: Tables, yardstick: Yardstick, chosen: Configuration) -> Estimate:
     if yardstick.at:
         values = _on_paths(tables, yardstick, chosen)
     else:
@@ -152,25 +161,22 @@ def _measure(tables: Tables, yardstick: Yardstick, chosen: Configuration) -> Est
     if yardstick.minus:
         less = chosen.by_seed(tables.column(yardstick.minus, chosen.rows))
         values = {seed: values[seed] - less[seed] for seed in values.keys() & less.keys()}
-    found = mean_interval(values.values())
-    if found is None:
+    estimate = mean_interval(values.values())
+    if estimate is None:
         raise Missing(f"no trial has {yardstick.metric or 'paths with these statistics'}")
-    return found
+    return estimate
 
 
 def _on_paths(tables: Tables, yardstick: Yardstick, chosen: Configuration) -> dict[int, float]:
-    found = {}
+    by_seed = {}
     for row in chosen.rows:
         points = tables.load("paths", [row["key"]]).to_pylist()
-        values = [
-            point["accuracy"]
-            for point in points
-            if point["split"] == tables.split and all(point[name] == value for name, value in yardstick.at.items())
-        ]
+        wanted = {"split": tables.split, **yardstick.at}
+        values = [point["accuracy"] for point in points if wanted.items() <= point.items()]
         if values:
-            found[row["seed"]] = sum(values) / len(values)
-    return found
+            by_seed[row["seed"]] = sum(values) / len(values)
+    return by_seed
 
 
-def _digits(yardstick: Yardstick) -> int:
+def _unit_digits(yardstick: Yardstick) -> int:
     return 3 if yardstick.unit == "nats" else 1

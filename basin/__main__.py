@@ -1,40 +1,59 @@
-"""One trial from the command line, without Ray, MLflow or Arrow.
+"""`python -m basin`: run one trial from the command line, without Ray, MLflow or Arrow.
 
 Example: python -m basin --construction distilled --set t=0.2
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from basin.connectivity.paths import Point, barrier_matrix
+from basin.command_line import run_guarded, say
+from basin.connectivity.paths import PathPoint, barrier_matrix
 from basin.constructions import constructions
+from basin.costs import trial_costs
 from basin.data import datasets
+from basin.environment import Place, default_cache, parse_settings
 from basin.errors import UsageError
 from basin.files import write_atomically
 from basin.models import models
-from basin.place import Place, default_cache, settled
-from basin.training import DivergedError
-from basin.trial import Outcome, Trial, identify, overlay, run
+from basin.plugins import import_plugins
+from basin.strict_json import dump_json
+from basin.system_errors import describe_error, storage_errors_reported
+from basin.training.loop import DivergedError
+from basin.trial import Outcome, Trial, identify_data, overlay, run
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one trial and print its outcome as JSON; exit code 2 for what the user can mend, 1 if training diverges."""
-    options = _parser().parse_args(arguments)
-    try:
-        with tempfile.TemporaryDirectory() as temporary:
-            outcome = _run(options, Path(temporary))
-    except UsageError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 2
-    except DivergedError as problem:
-        print(f"error: {problem}; try a lower lr", file=sys.stderr)
-        return 1
-    text = json.dumps(as_json(outcome), indent=1)
+    """Run one trial and print its outcome as JSON, or the trials of a campaign.
+
+    Exit codes are those of `basin.command_line`, 1 for a trial that diverged, or failed in a campaign.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["campaign"]:
+        from basin.campaign import run_campaign
+
+        return run_guarded(partial(run_campaign, given[1:]))
+    return run_guarded(partial(_run_command, given))
+
+
+def _run_command(arguments: list[str]) -> int:
+    options = _build_parser().parse_args(arguments)
+    import_plugins(options.plugins)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+        runs = options.runs or Path(temporary)
+        try:
+            with storage_errors_reported(runs):
+                outcome = _run_from_options(options, runs)
+        except DivergedError as problem:
+            say(f"error: {problem}; try a lower lr")
+            return 1
+        except OSError as problem:  # no such folder, not a folder, …
+            raise UsageError(describe_error(problem.errno, problem.filename or runs)) from problem
+    text = dump_json(as_json(outcome), indent=1)
     if options.out:
         write_atomically(options.out, text + "\n")
     else:
@@ -42,14 +61,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _run(options: argparse.Namespace, temporary: Path) -> Outcome:
-    machine, changes = settled(options.set)
+def _run_from_options(options: argparse.Namespace, runs: Path) -> Outcome:
+    machine, changes = parse_settings(options.set)
     place = Place(
         machine=machine,
         data=options.data,
         ood_data=options.ood_data,
         cache=options.cache,
-        runs=options.runs or temporary,
+        runs=runs,
         scratch=options.scratch,
     )
     trial = Trial(
@@ -58,18 +77,16 @@ def _run(options: argparse.Namespace, temporary: Path) -> Outcome:
         construction=constructions.make(options.construction),
     )
     trial = overlay(trial, changes)
-    *_, outcome = run(identify(trial, place), place)
-    assert isinstance(outcome, Outcome), "a trial ends with its outcome"
-    return outcome
+    return run(identify_data(trial, place), place)
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
-    """The outcome as plain data, without the weights."""
+    """The outcome as JSON data, without the weights."""
     return {
         "key": outcome.trial.key,
         "trial": outcome.trial.flat(),
         "scores": outcome.measured.scores,
-        "cost": outcome.cost,
+        "cost": trial_costs(outcome),
         "machine": outcome.machine,
         "members": outcome.measured.members,
         "history": [asdict(progress) for progress in outcome.history],
@@ -79,25 +96,34 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def barriers(points: list[Point], members: int) -> dict[str, list[list[float]]]:
+def barriers(points: list[PathPoint], members: int) -> dict[str, list[list[float]]]:
     """The matrix of all pairs' barriers, in accuracy points, by split and BatchNorm policy."""
-    found: dict[str, list[Point]] = {}
+    curves: dict[str, list[PathPoint]] = {}
     for point in points:
-        found.setdefault(f"{point.split}_{point.policy}", []).append(point)
-    return {name: barrier_matrix(own, members).tolist() for name, own in found.items()}
+        curves.setdefault(f"{point.split}_{point.policy}", []).append(point)
+    return {name: barrier_matrix(curve, members).tolist() for name, curve in curves.items()}
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m basin", description="Run one trial and print its outcome as JSON.")
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m basin",
+        description="Run one trial and print its outcome as JSON.",
+        epilog="`python -m basin campaign FILE` runs many trials: see `python -m basin campaign --help`.",
+    )
     parser.add_argument("--dataset", default="digits", help=", ".join(datasets))
     parser.add_argument("--model", default="resnet8", help=", ".join([*models, "torchvision:NAME"]))
     parser.add_argument("--construction", default="deep", help=", ".join(constructions))
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="as often as needed")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field, e.g. epochs=20; repeatable"
+    )
+    parser.add_argument(
+        "--import", dest="plugins", action="append", default=[], metavar="MODULE", help="own parts; repeatable"
+    )
     parser.add_argument("--data", type=Path, help="folder or archive of the dataset")
-    parser.add_argument("--ood-data", type=Path, help="the same for the dataset of ood=NAME")
+    parser.add_argument("--ood-data", type=Path, help="folder or archive of the dataset of ood=NAME")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="folder of decoded datasets")
-    parser.add_argument("--runs", type=Path, help="folder that keeps trunks and teachers for other trials")
-    parser.add_argument("--scratch", type=Path, help="folder of the checkpoint from which a cut-off trial goes on")
+    parser.add_argument("--runs", type=Path, help="folder of stages (trunks, teachers) shared with other trials")
+    parser.add_argument("--scratch", type=Path, help="checkpoint folder; an interrupted trial continues from it")
     parser.add_argument("--out", type=Path, help="write the outcome here instead of printing it")
     return parser
 

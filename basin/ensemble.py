@@ -1,4 +1,4 @@
-"""The one shape of every ensemble: trained vertices, members as their affine combinations, claimed edges."""
+"""Ensembles as trained vertices, members that are affine combinations of them, and claimed edges."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -22,13 +22,13 @@ class Ensemble:
     coords: Float[Tensor, "M K"]
     """Members as affine combinations of the vertices: rows sum to 1."""
     edges: tuple[Edge, ...] = ()
-    """Pairs of vertices that the construction claims to be connected."""
+    """Pairs of vertices that the construction claims to be connected; verdicts are about these. None: all pairs."""
     anchors: tuple[int, int, int] = (0, 1, 2)
-    """Those `around` that span the plane in which the ensemble is drawn, the first its origin."""
+    """Indices into `around` of the networks that span the plotted plane; the first is its origin."""
     certificates: tuple[Certificate, ...] = ()
-    """Proofs that members compute what they did before they were aligned."""
-    beside: Stack | None = None
-    """Networks that the ensemble is drawn with and is not made of: what each member was trained after."""
+    """Proofs that aligned members compute the same function as before."""
+    companions: Stack | None = None
+    """Networks that are plotted with the ensemble without being part of it: each member's teacher."""
 
     def __post_init__(self) -> None:
         sums = self.coords.sum(dim=1)
@@ -38,15 +38,15 @@ class Ensemble:
     @classmethod
     def of_members(cls, vertices: Stack, edges: tuple[Edge, ...] = ()) -> "Ensemble":
         """The ensemble whose members are its vertices."""
-        return cls(vertices, stack.unit_rows(stack.size(vertices)), edges)
+        return cls(vertices, stack.unit_rows(stack.count_networks(vertices)), edges)
 
     def around(self) -> Stack:
-        """The vertices, then the networks beside them."""
-        return self.vertices if self.beside is None else stack.concatenate([self.vertices, self.beside])
+        """The vertices, then the networks plotted with them."""
+        return self.vertices if self.companions is None else stack.join_stacks([self.vertices, self.companions])
 
     def members(self) -> Stack:
         """The M member networks; vertices themselves where coords is the identity."""
-        identity = stack.unit_rows(stack.size(self.vertices))
+        identity = stack.unit_rows(stack.count_networks(self.vertices))
         return self.vertices if torch.equal(self.coords, identity) else stack.mix(self.vertices, self.coords)
 
 
@@ -60,6 +60,6 @@ def star_pairs(count: int) -> tuple[Edge, ...]:
     return tuple((0, other) for other in range(1, count))
 
 
-def chain(count: int) -> tuple[Edge, ...]:
+def chain_pairs(count: int) -> tuple[Edge, ...]:
     """Every network with the next."""
     return tuple((i, i + 1) for i in range(count - 1))

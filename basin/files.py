@@ -1,59 +1,72 @@
-"""Files that are there whole or not at all."""
+"""Atomic files, and their copies in a remote storage."""
 
 import os
-import tempfile
+import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 
 class Remote(Protocol):
-    """Where the files of a machine's folders lie too, for other machines; basin does not know what that is."""
+    """A remote storage that mirrors a machine's folders for other machines."""
 
     def fetch(self, path: Path, *, anew: bool = False) -> None:
-        """Bring a file that is there and not here; `anew` brings it in any case, and removes it where it is not there.
+        """Download a file that is missing here. `anew` replaces the local file, and removes it if the remote has none.
 
-        So is brought what other machines may have changed.
+        Use `anew` for files that another machine may have changed.
         """
 
     def send(self, *paths: Path) -> None:
-        """Bring these files there, one after the other, each whole or not at all."""
+        """Upload these files in order, each atomically."""
 
     def remove(self, path: Path) -> None:
-        """Remove a file or a folder there, if it is there."""
+        """Delete a file or folder from the remote, if it exists."""
 
 
 class Nowhere:
-    """The files are seen by all who need them."""
+    """No-op remote, for storage that every node already shares."""
 
     def fetch(self, path: Path, *, anew: bool = False) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def send(self, *paths: Path) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def remove(self, path: Path) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def replace_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a file beside `path`, then rename it: readers see the old file or the new one, never a part."""
+    """Let `write` fill a temporary file, then rename it to `path`: readers see the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = create_temporary(path)
     try:
         write(temporary)
-        temporary.chmod(0o644)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """`replace_atomically` for a text."""
+def create_temporary(path: Path) -> Path:
+    """Create an empty temporary file beside `path`, with the permissions that the umask leaves.
+
+    Files of `tempfile` are private whatever the umask is, and a process can read its umask only by changing it.
+    """
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        with suppress(FileExistsError):
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
+            return temporary
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a text or bytes atomically."""
 
     def write(temporary: Path) -> None:
-        temporary.write_text(text)
+        if isinstance(content, bytes):
+            temporary.write_bytes(content)
+        else:
+            temporary.write_text(content)
 
     replace_atomically(path, write)

@@ -1,4 +1,4 @@
-"""What those who run a training loop and the loop tell each other: that it must stop soon, and that it is alive."""
+"""Cooperative preemption and heartbeat for training loops."""
 
 from collections.abc import Callable
 from threading import Event
@@ -8,31 +8,31 @@ _listeners: list[Callable[[], None]] = []
 
 
 class PreemptedError(Exception):
-    """The process must go: training has stopped between two steps, and its state is kept."""
+    """Training stopped between two steps on request; its state is stored."""
 
 
-def notice() -> None:
+def request_stop() -> None:
     """Ask every training loop of this process to stop after the step it is in; safe in a signal handler."""
     _noticed.set()
 
 
-def withdraw() -> None:
-    """Take the notice back."""
+def withdraw_request() -> None:
+    """Cancel the request."""
     _noticed.clear()
 
 
-def check() -> None:
-    """Raise PreemptedError if there was notice; called between two steps."""
+def check_request() -> None:
+    """Raise PreemptedError if a stop was requested; called between two steps."""
     if _noticed.is_set():
-        raise PreemptedError("this process was asked to stop: the trial goes on from its checkpoint")
+        raise PreemptedError("this process was asked to stop: the trial will continue from its checkpoint")
 
 
-def listen(listener: Callable[[], None] | None) -> None:
-    """Call `listener` at each sign of life from now on, and nobody else; None calls nobody."""
+def listen_for_heartbeat(listener: Callable[[], None] | None) -> None:
+    """Register the only function called at each heartbeat; None removes it."""
     _listeners[:] = [listener] if listener else []
 
 
-def alive() -> None:
-    """A sign of life: an epoch is done."""
+def send_heartbeat() -> None:
+    """Report that an epoch is done."""
     for listener in _listeners:
         listener()

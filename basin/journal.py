@@ -1,4 +1,4 @@
-"""What is recorded of an ensemble while it grows, and survives that the trial is cut off."""
+"""Progress log of a trial; survives interruption."""
 
 import json
 import time
@@ -9,7 +9,8 @@ from typing import Any
 
 from basin.ensemble import Ensemble
 from basin.files import Nowhere, Remote, write_atomically
-from basin.measure import Evaluation, validate
+from basin.measure import Evaluation, validate_ensemble
+from basin.strict_json import dump_json
 from basin.task import Task
 
 
@@ -18,48 +19,48 @@ class Progress:
     """Scores of a growing ensemble."""
 
     index: int
-    """Which of the ensembles that the construction yielded, from 1."""
+    """Number of the ensemble among those the construction yielded, from 1."""
     passes: int
     seconds: float
     scores: dict[str, float]
     """Validation metrics, `val_…`."""
     share: float = 0.0
-    """Of all passes that the trial will take."""
+    """Fraction of all passes of the trial."""
 
 
 @dataclass
 class Journal:
-    """What was recorded of a growing ensemble; kept beside its checkpoint so that both go on together."""
+    """Progress of a growing ensemble, stored with its checkpoint so that both resume together."""
 
     path: Path | None
     began: float
-    """When this launch of the trial did, on the clock of `time.perf_counter`."""
+    """Start of this launch on the clock of `time.perf_counter`."""
     earlier: float = 0.0
-    """Seconds that launches which were cut off had spent when they last wrote."""
+    """Seconds spent by interrupted launches, as of their last write."""
     passes: list[int] = field(default_factory=list)
-    """Spent at each ensemble yielded so far."""
+    """Passes spent at each ensemble yielded so far."""
     rows: list[Progress] = field(default_factory=list)
     stage_seconds: float | None = None
-    """Wall seconds that the trial's single runs had taken when its first launch began; what was trained of them
-    since is in the trial's own. None if that is not known."""
+    """Wall seconds that the trial's stages had taken before its first launch; what it trained of them itself is in its
+    own seconds. None if unknown."""
     remote: Remote = field(default_factory=Nowhere)
 
     @classmethod
     def open(cls, task: Task, began: float) -> "Journal":
-        """The journal of a trial that was cut off, or a new one.
+        """Open the journal of an interrupted trial, or a new one.
 
-        It is written before the checkpoint: what it knows beyond that is dropped, for it will happen again; its
-        seconds are spent whatever is dropped.
+        The journal is written before the checkpoint. Entries after the checkpoint are dropped, since those epochs are
+        repeated; the seconds they took still count.
         """
         path = task.scratch and task.scratch / "journal.json"
-        written, saved = _written(path), task.saved_meter()
+        written, saved = _read_journal(path), task.saved_meter()
         if task.scratch and (written is None or saved is None):
-            task.forget()  # one without the other says nothing: what it had done is done again
+            task.forget()  # one without the other is useless: start again
             saved = None
         if written is None:
             return cls(path, began, remote=task.remote)
         passes = [spent for spent in written["passes"] if saved and spent <= saved.passes]
-        rows = [Progress(**row) for row in written["rows"] if row["index"] <= len(passes)]
+        rows = [_read_row(row) for row in written["rows"] if row["index"] <= len(passes)]
         return cls(path, began, written.get("seconds", 0.0), passes, rows, written.get("stage_seconds"), task.remote)
 
     @property
@@ -69,28 +70,32 @@ class Journal:
 
     def add(self, task: Task, ensemble: Ensemble, evaluation: Evaluation, passes: int) -> Progress:
         """Score the ensemble of a trial that will take so many passes on validation, and record it."""
-        scores, spent = validate(task, ensemble, evaluation), task.meter.passes
+        scores, spent = validate_ensemble(task, ensemble, evaluation), task.meter.passes
         progress = Progress(len(self.passes), spent, self.seconds, scores, spent / passes if passes else 1.0)
         self.rows.append(progress)
         return progress
 
     def save(self) -> None:
-        """Write the journal, before the checkpoint of the same moment is."""
+        """Write the journal; called before the checkpoint of the same epoch is written."""
         if self.path:
             rows = [asdict(row) for row in self.rows]
             seconds = {"seconds": self.seconds, "stage_seconds": self.stage_seconds}
-            write_atomically(self.path, sealed({"passes": self.passes, "rows": rows, **seconds}))
+            write_atomically(self.path, sealed_text({"passes": self.passes, "rows": rows, **seconds}))
             self.remote.send(self.path)
 
 
-def sealed(contents: dict[str, Any]) -> str:
-    """The text of a journal, which can tell whether it is as it was written."""
+def _read_row(row: dict[str, Any]) -> Progress:
+    return Progress(**(row | {"scores": {name: float(value) for name, value in row["scores"].items()}}))
+
+
+def sealed_text(contents: dict[str, Any]) -> str:
+    """The text of a journal with its checksum."""
     bare = {name: value for name, value in contents.items() if name != "checksum"}
-    return json.dumps(bare | {"checksum": zlib.crc32(json.dumps(bare).encode())})
+    return dump_json(bare | {"checksum": zlib.crc32(dump_json(bare, keep=True).encode())}, keep=True)
 
 
-def _written(path: Path | None) -> dict[str, Any] | None:
-    """What a journal's file holds; None if it is absent, torn or changed."""
+def _read_journal(path: Path | None) -> dict[str, Any] | None:
+    """Read a journal; None if the file is missing, truncated or corrupt."""
     if path is None:
         return None
     try:
@@ -98,4 +103,4 @@ def _written(path: Path | None) -> dict[str, Any] | None:
         contents = json.loads(text)
     except (OSError, ValueError):
         return None
-    return contents if isinstance(contents, dict) and text == sealed(contents) else None
+    return contents if isinstance(contents, dict) and text == sealed_text(contents) else None

@@ -1,64 +1,82 @@
-"""Everything that is measured of an ensemble: cheaply on validation while it grows, in full at the end."""
+"""Measure an ensemble: cheaply on validation while it grows, in full on validation and test at the end."""
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from basin import stack
-from basin.connectivity.hull import HullPoint, gaps, hull
-from basin.connectivity.paths import Point, connectivity, grid, paths
-from basin.connectivity.plane import CollinearError, PlanePoint, plane
+from basin import results, stack
+from basin.connectivity.batchnorm import HEADLINE, MixingContext, PolicyChoice, chosen_policies
+from basin.connectivity.distance import member_distance
+from basin.connectivity.hull import HullPoint, hull_gaps, score_hull
+from basin.connectivity.pairs import choose_pairs
+from basin.connectivity.paths import PathPoint, alpha_grid, score_paths, summarise_paths
+from basin.connectivity.plane import CollinearError, PlanePoint, score_plane
 from basin.connectivity.probe import Probe
+from basin.connectivity.verdicts import hull_bounds, mid_upper, path_bounds
 from basin.data import Images
 from basin.ensemble import Ensemble
 from basin.errors import UsageError
-from basin.evaluation import predict
-from basin.metrics import score
-from basin.metrics.calibration import Bin, reliability
+from basin.metrics import all_metrics, score_predictions
+from basin.metrics.calibration import Bin, reliability_table
 from basin.metrics.prediction import member_accuracies, member_nlls
-from basin.network import Precision
-from basin.policies import Setting
-from basin.spec import Bounds, check
-from basin.stack import Stack
+from basin.prediction import batchnorm_statistics, predict
+from basin.results import ImageResults, Size
+from basin.spec import Bounds, Unit, check_fields
+from basin.stack import Params, Stack
 from basin.task import Task
+from basin.training.loop import DivergedError
+from basin.training.network import Precision
 
-POLICY_SETS = {"reset": ("reset",), "reset+interp": ("reset", "interp"), "all": ("reset", "interp", "repair")}
+SOUP = ("accuracy", "nll", "ece", "brier", "calibrated_log_likelihood")
+"""Metrics of the soup: the one network at the centroid of the members."""
+
+
+UNBOUNDED = ("normalised_disagreement", "kl_pairs")
+"""Metrics that are infinite for some sound ensembles."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """How an ensemble is measured."""
+    """Evaluation settings of a trial."""
 
-    alphas: Annotated[int, Bounds(3)] = 11
+    version: ClassVar[int] = 2
+    """2: the ends of paths are measured under the same BatchNorm policy as what lies between them."""
+
+    alphas: Annotated[int, Bounds(3), Unit("points")] = 11
     """Points of each linear path, both ends included; odd, so that ½ is one of them."""
-    policies: Literal["reset", "reset+interp", "all"] = "reset+interp"
-    """What is done about BatchNorm statistics of mixed networks: each policy gives its own connectivity numbers."""
-    bn_images: Annotated[int | None, Bounds(1)] = None
+    policies: PolicyChoice = "reset+interp"
+    """BatchNorm policies of mixed networks; each gives its own connectivity numbers."""
+    bn_images: Annotated[int | None, Bounds(1), Unit("images")] = None
     """Training images that re-estimate the BatchNorm statistics of a mixed network; none takes all."""
-    hull_points: Annotated[int, Bounds(0)] = 8
-    """Random points of the convex hull, beside the centroid."""
-    path_images: Annotated[int | None, Bounds(1)] = None
+    hull_points: Annotated[int, Bounds(0), Unit("points")] = 8
+    """Random points of the convex hull, in addition to the centroid."""
+    pairs: Annotated[int | None, Bounds(1), Unit("pairs")] = None
+    """Random pairs of members whose paths are measured, those claimed to be connected first; none takes all."""
+    path_images: Annotated[int | None, Bounds(1), Unit("images")] = None
     """Images of each split on which mixed networks, and the ends of their paths, are scored; none takes all."""
     path_precision: Precision = "float32"
     """Arithmetic of mixed networks and of the ends of their paths; members' own scores are always float32."""
-    train_images: Annotated[int, Bounds(0)] = 0
+    train_images: Annotated[int, Bounds(0), Unit("images")] = 0
     """Training images on which connectivity is measured as well; 0 leaves it out."""
-    plane_points: Annotated[int, Bounds(0)] = 0
+    plane_points: Annotated[int, Bounds(0), Unit("points")] = 0
     """Points along each side of the plane through three networks (21 for figures); 0 leaves it out."""
     ood: str | None = None
-    """Another dataset, by name, on whose test images confidence should be lower; needs no labels."""
+    """Out-of-distribution dataset, by name: ensembles should be less confident on its test images. Needs no labels."""
     predictions: bool = False
     """Whether the members' log-probabilities are kept, so that any metric can be computed later."""
-    progress_every: Annotated[int, Bounds(1)] = 5
+    outcome_nll: bool = True
+    """Whether each image's NLL is stored with its correctness, for verdicts and intervals of the loss."""
+    progress_every: Annotated[int, Bounds(1), Unit("epochs")] = 5
     """Epochs between two scores on validation while training."""
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
         if self.alphas % 2 == 0:
             raise UsageError(f"alphas={self.alphas}: expected an odd number, so that ½ is on the grid")
 
@@ -75,62 +93,115 @@ class Predictions:
 
 @dataclass
 class Measured:
-    """What was found of a finished ensemble."""
+    """All measurements of a finished ensemble."""
 
     scores: dict[str, float] = field(default_factory=dict)
-    """Metrics and connectivity, named `SPLIT_METRIC` and `SPLIT_MEASURE_POLICY`."""
+    """Metrics and connectivity, named `SPLIT_METRIC`, `SPLIT_soup_METRIC` and `SPLIT_MEASURE_POLICY`; and
+    `member_distance`."""
     members: list[dict[str, float]] = field(default_factory=list)
-    paths: list[Point] = field(default_factory=list)
+    paths: list[PathPoint] = field(default_factory=list)
     hull: list[HullPoint] = field(default_factory=list)
     plane: list[PlanePoint] = field(default_factory=list)
     reliability: list[tuple[str, Bin]] = field(default_factory=list)
     """Split and row of its reliability table."""
     predictions: list[Predictions] = field(default_factory=list)
+    outcomes: list[ImageResults] = field(default_factory=list)
+    """Results of each image of validation and test, by network."""
+    sizes: list[Size] = field(default_factory=list)
+    soup: Params = field(default_factory=dict)
+    """Re-estimated BatchNorm statistics of the soup; empty without BatchNorm and for a single member."""
 
 
-def validate(task: Task, ensemble: Ensemble, evaluation: Evaluation) -> dict[str, float]:
-    """Validation metrics, and the chord excess of the paths' midpoints."""
-    members, data = ensemble.members(), task.data
-    scores = score(predict(task.network, members, data.val, data), data.val.labels)
-    probe = _probe(task, members, evaluation, {"val": data.val})
-    named = connectivity(paths(probe, alphas=grid(3)))
-    return {f"val_{name}": value for name, value in scores.items()} | {
-        name.replace("q_bar", "q_mid"): value for name, value in named.items() if "q_bar" in name
-    }
+def validate_ensemble(task: Task, ensemble: Ensemble, evaluation: Evaluation) -> dict[str, float]:
+    """Score the ensemble on validation, and the midpoints of its paths: mean chord excess, bound of the shortfall."""
+    members, data, alphas = ensemble.members(), task.data, alpha_grid(3)
+    metrics = score_predictions(predict(task.network, members, data.val, data), data.val.labels)
+    probe = _make_probe(task, members, evaluation, {"val": data.val})
+    pairs = choose_pairs(ensemble, evaluation.pairs, task.stages.seed)
+    named = summarise_paths(score_paths(probe, alphas=alphas, pairs=pairs.measured))
+    scores = (
+        {f"val_{name}": value for name, value in metrics.items()}
+        | {name.replace("q_bar", "q_mid"): value for name, value in named.items() if "q_bar" in name}
+        | mid_upper(probe, pairs.judged)
+    )
+    _check_finite(scores)
+    return scores
 
 
-def measure(task: Task, ensemble: Ensemble, evaluation: Evaluation) -> Measured:
+def measure_ensemble(task: Task, ensemble: Ensemble, evaluation: Evaluation) -> Measured:
     """Final numbers on validation and test: of the ensemble, of its members, and of the mixtures of these."""
-    found = Measured()
-    _predict(task, ensemble, evaluation, found)
-    policies = POLICY_SETS[evaluation.policies] if task.network.batchnorms else ("reset",)
-    probe = _probe(task, ensemble.members(), evaluation, _splits(task, evaluation))
-    found.paths = list(paths(probe, alphas=grid(evaluation.alphas), policies=policies))
-    found.hull = list(hull(probe, points=evaluation.hull_points, policies=policies)) if len(ensemble.coords) > 1 else []
-    found.scores |= connectivity(found.paths) | gaps(found.hull)
+    measured = Measured()
+    _measure_predictions(task, ensemble, evaluation, measured)
+    _measure_soup(task, ensemble.members(), evaluation, measured)
+    _measure_mixtures(task, ensemble, evaluation, measured)
+    _check_finite(measured.scores)
     drawn = ensemble.around() if evaluation.plane_points else ensemble.vertices
-    if evaluation.plane_points and stack.size(drawn) > max(ensemble.anchors):
-        around = _probe(task, drawn, evaluation, {"test": task.data.test})
+    if evaluation.plane_points and stack.count_networks(drawn) > max(ensemble.anchors):
+        around = _make_probe(task, drawn, evaluation, {"test": task.data.test}, per_image=False)
         with suppress(CollinearError):  # with t = 1 the branches are one network: that is a result
-            found.plane = list(plane(around, ensemble.anchors, points=evaluation.plane_points, policy="reset"))
-    return found
+            measured.plane = list(
+                score_plane(around, ensemble.anchors, points=evaluation.plane_points, policy=HEADLINE)
+            )
+    return measured
 
 
-def _predict(task: Task, ensemble: Ensemble, evaluation: Evaluation, found: Measured) -> None:
-    found.members = [{"member": k} for k in range(len(ensemble.coords))]
+def _check_finite(scores: Mapping[str, float]) -> None:
+    """Raise DivergedError for a score that is not finite: finite weights can be too large to compute with."""
+    for name, value in scores.items():
+        if not math.isfinite(value) and not (value > 0 and name.endswith(UNBOUNDED)):
+            raise DivergedError(f"{name} is {value} after training")
+
+
+def _measure_mixtures(task: Task, ensemble: Ensemble, evaluation: Evaluation, measured: Measured) -> None:
+    """Measure the paths and the hull of two members or more."""
+    if len(ensemble.coords) < 2:
+        return
+    policies = chosen_policies(evaluation.policies, task.network)
+    probe = _make_probe(task, ensemble.members(), evaluation, _measured_splits(task, evaluation))
+    pairs = choose_pairs(ensemble, evaluation.pairs, task.stages.seed)
+    alphas, points = alpha_grid(evaluation.alphas), evaluation.hull_points
+    measured.paths = list(score_paths(probe, alphas=alphas, policies=policies, pairs=pairs.measured))
+    measured.hull = list(score_hull(probe, points=points, policies=policies))
+    measured.scores |= summarise_paths(measured.paths) | hull_gaps(measured.hull)
+    measured.scores["member_distance"] = member_distance(ensemble.members(), task.network.weights)
+    measured.scores |= path_bounds(probe, pairs.judged, alphas=alphas, policies=policies)
+    measured.scores |= hull_bounds(probe, points=points, policies=policies)
+    measured.outcomes += results.of_mixtures(probe, pairs, alphas=alphas, points=points, splits=("val", "test"))
+
+
+def _measure_soup(task: Task, members: Stack, evaluation: Evaluation, measured: Measured) -> None:
+    """Score the centroid as one network, on all images; of a single member that is the member itself."""
+    count = stack.count_networks(members)
+    if count > 1:
+        network = task.network
+        context = MixingContext(network, members, task.data, evaluation.bn_images, way=network.engine.evaluation())
+        members = context.reset(stack.mix(members, torch.full((1, count), 1 / count, dtype=torch.float64)))
+        measured.soup = batchnorm_statistics(network, stack.network_at(members, 0))
+    for split, held in {"val": task.data.val, "test": task.data.test}.items():
+        log_probs, labels = predict(task.network, members, held, task.data).double(), held.labels.cpu()
+        measured.scores |= {f"{split}_soup_{name}": all_metrics()[name].compute(log_probs, labels) for name in SOUP}
+        measured.outcomes.append(results.of_soup(split, log_probs, labels, count))
+
+
+def _measure_predictions(task: Task, ensemble: Ensemble, evaluation: Evaluation, measured: Measured) -> None:
+    measured.members = [{"member": k} for k in range(len(ensemble.coords))]
     fit = None
     for split, held in {"val": task.data.val, "test": task.data.test}.items():
         log_probs, labels = predict(task.network, ensemble.members(), held, task.data), held.labels.cpu()
         other = predict(task.network, ensemble.members(), task.other, task.data) if task.other and fit else None
-        scores = score(log_probs, labels, final=True, fit=fit, ood=other)
+        scores = score_predictions(log_probs, labels, final=True, fit=fit, ood=other)
         fit = (log_probs, labels)
-        found.scores |= {f"{split}_{name}": value for name, value in scores.items()}
-        found.reliability += [(split, row) for row in reliability(log_probs.double(), labels)]
-        _describe_members(found.members, split, log_probs.double(), labels)
+        measured.scores |= {f"{split}_{name}": value for name, value in scores.items()}
+        measured.reliability += [(split, row) for row in reliability_table(log_probs.double(), labels)]
+        _describe_members(measured.members, split, log_probs.double(), labels)
+        measured.outcomes += results.of_members(split, log_probs.double(), labels)
+        sized = list(results.of_sizes(split, log_probs.double(), labels))
+        measured.outcomes += sized
+        measured.sizes += results.summarise_sizes(sized, len(log_probs))
         if evaluation.predictions:
-            found.predictions.append(Predictions(split, log_probs, labels))
+            measured.predictions.append(Predictions(split, log_probs, labels))
             if other is not None:
-                found.predictions.append(Predictions("ood", other, torch.full((other.shape[1],), -1)))
+                measured.predictions.append(Predictions("ood", other, torch.full((other.shape[1],), -1)))
 
 
 def _describe_members(rows: Sequence[dict[str, float]], split: str, log_probs: Tensor, labels: Tensor) -> None:
@@ -139,12 +210,15 @@ def _describe_members(rows: Sequence[dict[str, float]], split: str, log_probs: T
         row |= {f"{split}_accuracy": float(accuracies[k]), f"{split}_nll": float(losses[k])}
 
 
-def _probe(task: Task, members: Stack, evaluation: Evaluation, splits: Mapping[str, Images]) -> Probe:
-    setting = Setting(task.network, members, task.data, evaluation.bn_images, evaluation.path_precision)
-    return Probe(setting, {split: images.sample(evaluation.path_images) for split, images in splits.items()})
+def _make_probe(
+    task: Task, members: Stack, evaluation: Evaluation, splits: Mapping[str, Images], *, per_image: bool = True
+) -> Probe:
+    context = MixingContext(task.network, members, task.data, evaluation.bn_images, evaluation.path_precision)
+    sampled = {split: images.sample(evaluation.path_images) for split, images in splits.items()}
+    return Probe(context, sampled, per_image=per_image)
 
 
-def _splits(task: Task, evaluation: Evaluation) -> dict[str, Images]:
+def _measured_splits(task: Task, evaluation: Evaluation) -> dict[str, Images]:
     splits = {"val": task.data.val, "test": task.data.test}
     if evaluation.train_images:
         splits["train"] = task.data.train.sample(evaluation.train_images)

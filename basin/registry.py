@@ -1,4 +1,4 @@
-"""Named things: a file dropped in a package registers what it defines."""
+"""Registries: a file dropped in a package registers what it defines."""
 
 import importlib
 import pkgutil
@@ -49,12 +49,12 @@ class Registry(Generic[T]):
 
     def entry(self, name: str) -> tuple[type[T], dict[str, Any]]:
         """The class behind a name and the fields that the name fixes."""
-        self._load()
+        self._import_modules()
         for prefix, (cls, field) in self._prefixes.items():
             if name.startswith(prefix):
                 return cls, {field: name.removeprefix(prefix)}
         if name not in self._entries:
-            raise one_of(self.kind, name, self._possible())
+            raise one_of(self.kind, name, self.possible_names())
         return self._entries[name]
 
     def name(self, instance: T) -> str:
@@ -66,10 +66,10 @@ class Registry(Generic[T]):
         for prefix, (cls, field) in self._prefixes.items():
             if type(instance) is cls:
                 return f"{prefix}{getattr(instance, field)}"
-        raise one_of(self.kind, type(instance).__name__, self._possible())
+        raise one_of(self.kind, type(instance).__name__, self.possible_names())
 
     def __iter__(self) -> Iterator[str]:
-        self._load()
+        self._import_modules()
         return iter(sorted(self._entries))
 
     def classes(self) -> list[type[T]]:
@@ -77,10 +77,11 @@ class Registry(Generic[T]):
         named = [self.entry(name)[0] for name in self]
         return list(dict.fromkeys(named + [cls for cls, _ in self._prefixes.values()]))
 
-    def _possible(self) -> list[str]:
+    def possible_names(self) -> list[str]:
+        """Every name, and each prefix followed by NAME."""
         return [*self, *(f"{prefix}NAME" for prefix in self._prefixes)]
 
-    def _load(self) -> None:
+    def _import_modules(self) -> None:
         package = importlib.import_module(self._package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self._package}.{module.name}")

@@ -38,32 +38,54 @@ class Search:
 
 @dataclass(frozen=True)
 class Bounds:
-    """Closed range of the values that mean anything at all."""
+    """Closed range of valid values."""
 
     low: float = -math.inf
     high: float = math.inf
 
 
 @dataclass(frozen=True)
+class Unit:
+    """What a number counts or measures, such as `images`; for readers only."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Since:
+    """Marks a field that was added to a class later, with the value that acted before it was there.
+
+    The field is left out of a trial's key at that value alone, whatever its default is now: so adding it renames no
+    trial, and changing its default later does.
+    """
+
+    value: Value
+
+
+@dataclass(frozen=True)
 class Field:
-    """What is known of one hyperparameter."""
+    """One hyperparameter: type, range, default and meaning."""
 
     name: str
     kind: type
     optional: bool
-    choices: tuple[str, ...]
+    choices: tuple[Value, ...]
     default: Value
     fixed: bool
     """No default: the value comes with the registered name (`resnet20` fixes depth = 20)."""
     search: Search | None
     bounds: Bounds
     doc: str
+    since: Since | None = None
+    """Set for a field that is newer than its class."""
+    unit: str = ""
+    """What a number counts; empty for fractions, multiples and texts."""
 
     @property
     def expected(self) -> str:
-        """The values that are possible, in words."""
+        """The possible values in words, for error messages."""
         if self.choices:
-            return "one of " + ", ".join(self.choices)
+            return "one of " + ", ".join(map(str, self.choices))
         words = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}[self.kind]
         low, high = self.bounds.low, self.bounds.high
         if high < math.inf:
@@ -93,7 +115,7 @@ class Field:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise problem
         try:
-            number = _integer(value) if self.kind is int else _finite(value)
+            number = _parse_integer(value) if self.kind is int else _parse_finite(value)
         except (ValueError, OverflowError):
             raise problem from None
         if not self.bounds.low <= number <= self.bounds.high:
@@ -101,40 +123,50 @@ class Field:
         return number
 
 
-def describe(cls: type) -> tuple[Field, ...]:
+def describe_fields(cls: type) -> tuple[Field, ...]:
     """The fields of a hyperparameter dataclass, in order, with the docstrings written under them."""
     with _ONE_AT_A_TIME:
-        return _describe(cls)
+        return _describe_cached(cls)
 
 
 @functools.cache
-def _describe(cls: type) -> tuple[Field, ...]:
+def _describe_cached(cls: type) -> tuple[Field, ...]:
     hints = typing.get_type_hints(cls, include_extras=True)
-    docs = _docstrings(cls)
-    return tuple(_field(f.name, hints[f.name], f.default, docs.get(f.name, "")) for f in fields(cls))
+    docs = _field_docstrings(cls)
+    return tuple(_describe_field(f.name, hints[f.name], f.default, docs.get(f.name, "")) for f in fields(cls))
 
 
-def check(instance: Any) -> None:
-    """Every field's value is of its type and within its bounds; called from `__post_init__`."""
-    for field in describe(type(instance)):
+def check_fields(instance: Any) -> None:
+    """Check and convert every field's value; called from `__post_init__`. Raises UsageError if one is invalid."""
+    for field in describe_fields(type(instance)):
         value = field.parse(getattr(instance, field.name))
         object.__setattr__(instance, field.name, value)
 
 
-def changed(instance: Any) -> dict[str, Value]:
-    """The fields whose value is not the default: what the instance says beyond its name."""
-    values = {field.name: (field, getattr(instance, field.name)) for field in describe(type(instance))}
+def changed_fields(instance: Any) -> dict[str, Value]:
+    """The fields whose value is not the default."""
+    values = {field.name: (field, getattr(instance, field.name)) for field in describe_fields(type(instance))}
     return {name: value for name, (field, value) in values.items() if not field.fixed and value != field.default}
 
 
-def canonical(values: Mapping[str, Value]) -> str:
-    """One text for one content: sorted keys, no spaces, shortest exact floats."""
+def acting_values(instance: Any) -> dict[str, Value]:
+    """Values of all fields, except later fields that still have the value from before they were added."""
+    values = {field: field.parse(getattr(instance, field.name)) for field in describe_fields(type(instance))}
+    return {
+        field.name: value
+        for field, value in values.items()
+        if field.since is None or value != field.parse(field.since.value)
+    }
+
+
+def canonical_text(values: Mapping[str, Value]) -> str:
+    """Canonical JSON: sorted keys, no spaces, shortest exact floats."""
     return json.dumps(dict(values), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def replace_known(instance: Any, changes: Mapping[str, object]) -> Any:
     """A copy with parsed `changes`; raises UsageError for a name that is no field."""
-    known = {field.name: field for field in describe(type(instance))}
+    known = {field.name: field for field in describe_fields(type(instance))}
     values = {name: getattr(instance, name) for name in known}
     for name, value in changes.items():
         if name not in known:
@@ -143,48 +175,50 @@ def replace_known(instance: Any, changes: Mapping[str, object]) -> Any:
     return type(instance)(**values)
 
 
-def _integer(value: int | float | str) -> int:
+def _parse_integer(value: int | float | str) -> int:
     # Not by way of float, which would round a 63-bit seed.
     if isinstance(value, int):
         return value
     try:
         return int(str(value))
     except ValueError:
-        number = _finite(value)
+        number = _parse_finite(value)
     if not number.is_integer():
         raise ValueError(number)
     return int(number)
 
 
-def _finite(value: int | float | str) -> float:
+def _parse_finite(value: int | float | str) -> float:
     number = float(value)
     if not math.isfinite(number):
         raise ValueError(number)
     return number + 0.0  # -0.0 becomes 0.0: equal values have one canonical text
 
 
-def _field(name: str, hint: Any, default: Any, doc: str) -> Field:
-    hint, extras = _unwrap(hint)
+def _describe_field(name: str, hint: Any, default: Any, doc: str) -> Field:
+    hint, extras = _unwrap_annotation(hint)
     optional = typing.get_origin(hint) in (types.UnionType, typing.Union)
     if optional:
-        hint, inner = _unwrap(next(arm for arm in typing.get_args(hint) if arm is not type(None)))
+        hint, inner = _unwrap_annotation(next(arm for arm in typing.get_args(hint) if arm is not type(None)))
         extras += inner
     choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
     search = next((extra for extra in extras if isinstance(extra, Search)), None)
     bounds = next((extra for extra in extras if isinstance(extra, Bounds)), Bounds())
+    since = next((extra for extra in extras if isinstance(extra, Since)), None)
+    unit = next((extra.name for extra in extras if isinstance(extra, Unit)), "")
     fixed = default is MISSING
     kind = str if choices else hint
-    return Field(name, kind, optional, choices, None if fixed else default, fixed, search, bounds, doc)
+    return Field(name, kind, optional, choices, None if fixed else default, fixed, search, bounds, doc, since, unit)
 
 
-def _unwrap(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+def _unwrap_annotation(hint: Any) -> tuple[Any, tuple[Any, ...]]:
     if typing.get_origin(hint) is typing.Annotated:
         hint, *extras = typing.get_args(hint)
         return hint, tuple(extras)
     return hint, ()
 
 
-def _docstrings(cls: type) -> dict[str, str]:
+def _field_docstrings(cls: type) -> dict[str, str]:
     body = typing.cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]).body
     docs: dict[str, str] = {}
     for statement, after in itertools.pairwise(body):

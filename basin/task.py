@@ -1,4 +1,4 @@
-"""What a construction is given: a network, data, a budget, and what others have trained already."""
+"""The context a construction trains in: network, data, budget and shared stages."""
 
 import json
 from collections.abc import Callable, Collection, Iterator
@@ -7,66 +7,68 @@ from pathlib import Path
 
 import torch
 
-from basin import runs, stack
+from basin import stack, stages
 from basin.data import Data, Images
 from basin.files import Nowhere, Remote
 from basin.interrupt import PreemptedError
-from basin.network import Network
-from basin.objective import Meter, Objective
-from basin.runs import Runs
 from basin.stack import Stack
-from basin.training import Rate, State, train
+from basin.stages import Stages
+from basin.training.loop import LearningRate, State, train
+from basin.training.network import Network
+from basin.training.objective import Meter, Objective
 
 
 @dataclass
 class Task:
-    """One trial's surroundings."""
+    """The context of one trial."""
 
     network: Network
     data: Data
-    runs: Runs
+    stages: Stages
     other: Images | None = None
-    """Images of another dataset, in the shape of this one's."""
+    """Out-of-distribution images, in the shape of this dataset's."""
     scratch: Path | None = None
-    """Folder of the checkpoint from which a trial that was cut off goes on."""
+    """Checkpoint folder, from which an interrupted trial continues; None keeps no checkpoint."""
     remote: Remote = field(default_factory=Nowhere)
-    """Where that lies too."""
+    """Storage of the checkpoint that other machines see."""
     meter: Meter = field(default_factory=Meter)
 
     def single(self, member: int) -> State:
-        """The end of a network's own training; its passes count as this task's."""
-        self.meter.passes += self.runs.steps
-        return self.runs.state(member)
+        """The finished stage of a member; its passes count as this task's."""
+        self.meter.passes += self.stages.steps
+        return self.stages.state(member)
 
     def teachers(self, count: int) -> Stack:
-        """The members of the deep ensemble with this seed; their passes are counted apart."""
-        self.meter.teacher_passes += count * self.runs.steps
-        return stack.concatenate([self.runs.state(member).thetas for member in range(count)])
+        """The deep ensemble with this seed; its passes are counted separately."""
+        self.meter.teacher_passes += count * self.stages.steps
+        return stack.join_stacks([self.stages.state(member).thetas for member in range(count)])
 
     def trunk(self, t: float) -> State:
-        """Member 0 of the deep ensemble at the fraction `t` of its budget; its passes count once."""
-        step = round(t * self.runs.steps)
+        """Member 0 of the deep ensemble at fraction `t` of its budget; its passes count once."""
+        step = round(t * self.stages.steps)
         self.meter.passes += step
-        return self.runs.state(0, step)
+        return self.stages.state(0, step)
 
     def fresh(self, count: int) -> State:
-        """The members of the deep ensemble before their first step."""
-        return State(stack.stack([self.network.init(self.runs.seed, "member", member) for member in range(count)]))
+        """The deep ensemble's members at initialisation."""
+        return State(
+            stack.stack_networks([self.network.init(self.stages.seed, "member", member) for member in range(count)])
+        )
 
-    def restarted(self, t: float) -> Rate:
-        """The whole learning-rate schedule within what is left of the budget after the time t."""
-        start = round(t * self.runs.steps)
-        return lambda step: self.runs.training.lr_at(step - start, self.runs.steps - start)
+    def restarted(self, t: float) -> LearningRate:
+        """The whole learning-rate schedule, compressed into the budget that remains after time t."""
+        start = round(t * self.stages.steps)
+        return lambda step: self.stages.training.lr_at(step - start, self.stages.steps - start)
 
     def decay(self, state: State, steps: int, top: float) -> State:
-        """A copy of a network after `steps` more steps, in which its learning rate falls linearly from `top` to 0."""
+        """Train a copy for `steps` more steps while the learning rate falls linearly from `top` to 0."""
         copy, start = state.map(torch.clone), state.step
         *_, last = train(
             self.network,
             self.data,
             copy,
-            training=self.runs.training,
-            seed=self.runs.seed,
+            training=self.stages.training,
+            seed=self.stages.seed,
             members=[0],
             until=start + steps,
             meter=self.meter,
@@ -79,57 +81,62 @@ class Task:
         start: Callable[[], State],
         objective: Objective = Objective(),  # noqa: B008 (frozen)
         *,
-        rate: Rate | None = None,
+        rate: LearningRate | None = None,
         stops: Collection[int] = (),
+        since: int = 0,
     ) -> Iterator[State]:
         """Train a stack to the end of the budget, from `start` or from this trial's own checkpoint.
 
-        The checkpoint of a state is written only after the consumer has taken it, so that what was recorded of a
-        trial is never behind its checkpoint; when the process must go, one is written between two epochs.
+        `since` is the step of the budget at which `start` stands, whether or not a checkpoint is further on.
+        A state's checkpoint is written after the consumer has taken the state, so that the journal is never behind the
+        checkpoint. On preemption a checkpoint is written between two epochs.
         """
-        begin = self._restore() or start()
-        if begin.step == self.runs.steps:
+        begin = self._restore_checkpoint() or start()
+        if begin.step == self.stages.steps:
             yield begin
         states = train(
             self.network,
             self.data,
             begin,
             objective,
-            training=self.runs.training,
-            seed=self.runs.seed,
-            members=range(stack.size(begin.thetas)),
-            until=self.runs.steps,
+            training=self.stages.training,
+            seed=self.stages.seed,
+            members=range(stack.count_networks(begin.thetas)),
+            until=self.stages.steps,
             meter=self.meter,
             rate=rate,
             stops=stops,
+            since=since,
         )
         try:
             for state in states:
                 yield state
-                self._save(state)
+                self._save_checkpoint(state)
         except PreemptedError:
-            self._save(begin)
+            self._save_checkpoint(begin)
             raise
 
-    def _save(self, state: State) -> None:
-        if self.scratch and state.step < self.runs.steps:
-            runs.save(state, self.scratch / "state.safetensors", meter=json.dumps(asdict(self.meter)))
+    def _save_checkpoint(self, state: State) -> None:
+        if self.scratch and state.step < self.stages.steps:
+            stages.save_state(
+                state, self.scratch / "state.safetensors", meter=json.dumps(asdict(self.meter), allow_nan=False)
+            )
             self.remote.send(self.scratch / "state.safetensors")
 
     def saved_meter(self) -> Meter | None:
-        """What this trial had spent at its checkpoint; None without one."""
-        notes = runs.notes(self.scratch / "state.safetensors") if self.scratch else {}
+        """The meter stored in this trial's checkpoint; None without a checkpoint."""
+        notes = stages.read_notes(self.scratch / "state.safetensors") if self.scratch else {}
         return Meter(**json.loads(notes["meter"])) if "meter" in notes else None
 
     def forget(self) -> None:
-        """Drop this trial's checkpoint."""
+        """Delete this trial's checkpoint."""
         if self.scratch:
             (self.scratch / "state.safetensors").unlink(missing_ok=True)
 
-    def _restore(self) -> State | None:
+    def _restore_checkpoint(self) -> State | None:
         saved = self.saved_meter()
-        state = runs.load(self.scratch / "state.safetensors") if self.scratch else None
+        state = stages.load_state(self.scratch / "state.safetensors") if self.scratch else None
         if state is None or saved is None:
             return None
-        self.meter.__dict__.update(saved.__dict__)
+        self.meter = saved
         return state.map(lambda tensor: tensor.to(self.network.device))

@@ -1,86 +1,111 @@
-"""One trial: what it is, what it is called, and the only pipeline that runs it."""
+"""One trial: its values, its key, and the pipeline that runs it."""
 
-import hashlib
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from basin import data as images
+from basin import keys
 from basin.constructions import Construction, constructions
-from basin.data import Arrays, Data, Dataset, Images, Split, datasets, steps_per_epoch
-from basin.engine import Engine
+from basin.data import Arrays, Data, Dataset, DataSplit, Images, datasets, steps_per_epoch
+from basin.data.description import Description
 from basin.ensemble import Ensemble
+from basin.environment import Place
 from basin.errors import UsageError, one_of
 from basin.interrupt import PreemptedError
 from basin.journal import Journal, Progress
-from basin.measure import Evaluation, Measured, measure
+from basin.measure import Evaluation, Measured, measure_ensemble
 from basin.models import Model, models
-from basin.network import Network
-from basin.objective import Meter
-from basin.place import Place
 from basin.registry import Registry
-from basin.runs import Runs
-from basin.spec import Value, canonical, changed, describe, replace_known
+from basin.saved import Inputs, Origin, Saved, growing_settings
+from basin.spec import Field, Value, changed_fields, describe_fields, replace_known
+from basin.stages import Stages
 from basin.task import Task
-from basin.training import Training
+from basin.training.execution_mode import Engine
+from basin.training.loop import Training
+from basin.training.network import Network
+from basin.training.objective import Meter
 
 REGISTRIES: dict[str, Registry[Any]] = {"dataset": datasets, "model": models, "construction": constructions}
-SECTIONS = ("dataset", "split", "model", "training", "construction", "evaluation")
+RECIPE = ("dataset", "split", "model", "training")
+"""The sections on which a stage depends."""
+SECTIONS = (*RECIPE, "construction", "evaluation")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """Everything that a result depends on; machines and paths are not among it."""
+    """Every value that a result depends on; machines and paths are not among them."""
 
     dataset: Dataset
     model: Model
     construction: Construction
-    split: Split = field(default_factory=Split)
+    split: DataSplit = field(default_factory=DataSplit)
     training: Training = field(default_factory=Training)
     evaluation: Evaluation = field(default_factory=Evaluation)
     seed: int = 0
     data_hash: str = ""
     """Hash of the decoded images and labels: two folders of the same layout are two datasets."""
     ood_hash: str | None = None
-    """Likewise of the dataset of `ood`; none where there is none."""
+    """Hash of the out-of-distribution dataset; None without one."""
 
     @property
     def key(self) -> str:
-        """The trial's name: a hash of its canonical contents, fields at their defaults left out."""
-        elsewhere = {} if self.ood_hash is None else {"ood_hash": self.ood_hash}
-        return _key(self._contents(*SECTIONS) | elsewhere)
+        """The trial's name: a hash of every value it depends on, given or default."""
+        return keys.hash_contents(self.contents)
+
+    @property
+    def ensemble_key(self) -> str:
+        """The key of its trained networks: everything but the evaluation."""
+        return keys.hash_contents(self.ensemble_recipe)
+
+    @property
+    def ensemble_recipe(self) -> keys.Contents:
+        """The contents on which its trained networks depend."""
+        return self._section_contents(*RECIPE, "construction")
 
     @property
     def recipe_key(self) -> str:
-        """The name of what its single runs share: everything but the construction and the evaluation."""
-        return _key(self._contents("dataset", "split", "model", "training"))
+        """The key of its stages: everything but the construction and the evaluation."""
+        return keys.hash_contents(self.recipe)
+
+    @property
+    def contents(self) -> keys.Contents:
+        """Every value that acts, and the versions of the classes that give them a meaning."""
+        elsewhere = {} if self.ood_hash is None else {"ood_hash": self.ood_hash}
+        return self._section_contents(*SECTIONS) | elsewhere
+
+    @property
+    def recipe(self) -> keys.Contents:
+        """The contents on which its stages depend."""
+        return self._section_contents(*RECIPE)
 
     def flat(self) -> dict[str, Value]:
         """Every field by its own name, defaults filled in."""
         names: dict[str, Value] = {kind: registry.name(getattr(self, kind)) for kind, registry in REGISTRIES.items()}
         for section in SECTIONS:
             instance = getattr(self, section)
-            names |= {field.name: getattr(instance, field.name) for field in describe(type(instance))}
+            names |= {field.name: getattr(instance, field.name) for field in describe_fields(type(instance))}
         return names | {"seed": self.seed, "data_hash": self.data_hash, "ood_hash": self.ood_hash}
 
     def settable(self) -> set[str]:
         """The names that `overlay` takes."""
-        sections = (type(getattr(self, section)) for section in SECTIONS)
-        return {*REGISTRIES, "seed", *(f.name for section in sections for f in describe(section) if not f.fixed)}
+        return {*REGISTRIES, "seed", *self.fields()}
 
-    def _contents(self, *sections: str) -> dict[str, Value]:
-        contents: dict[str, Value] = {"seed": self.seed, "data_hash": self.data_hash}
+    def fields(self) -> dict[str, Field]:
+        """The fields that can be set, by name."""
+        fields = chain.from_iterable(describe_fields(type(getattr(self, section))) for section in SECTIONS)
+        return {field.name: field for field in fields if not field.fixed}
+
+    def _section_contents(self, *sections: str) -> keys.Contents:
+        contents: keys.Contents = {"format": keys.FORMAT, "seed": self.seed, "data_hash": self.data_hash}
         for section in sections:
             instance = getattr(self, section)
             if section in REGISTRIES:
                 contents[section] = REGISTRIES[section].name(instance)
-            contents |= changed(instance)
-        return contents
-
-
-def _key(contents: Mapping[str, Value]) -> str:
-    return hashlib.sha256(canonical(contents).encode()).hexdigest()[:16]
+            contents |= keys.section_contents(section, instance)
+        return contents | keys.split_sizes(self.split, self.dataset)
 
 
 def overlay(trial: Trial, changes: Mapping[str, object]) -> Trial:
@@ -95,20 +120,45 @@ def overlay(trial: Trial, changes: Mapping[str, object]) -> Trial:
         if kind in left:
             old = getattr(trial, kind)
             new, fixed = registry.entry(str(left.pop(kind)))
-            shared = {f.name for f in describe(new)} - set(fixed) - set(left)
-            sections[kind] = new(**fixed, **{name: value for name, value in changed(old).items() if name in shared})
+            shared = {f.name for f in describe_fields(new)} - set(fixed) - set(left)
+            sections[kind] = new(
+                **fixed, **{name: value for name, value in changed_fields(old).items() if name in shared}
+            )
     for section in SECTIONS:
         instance = sections.get(section, getattr(trial, section))
-        own = {field.name for field in describe(type(instance)) if not field.fixed}
-        sections[section] = replace_known(instance, {name: left.pop(name) for name in own & set(left)})
+        names = {field.name for field in describe_fields(type(instance)) if not field.fixed}
+        sections[section] = replace_known(instance, {name: left.pop(name) for name in names & set(left)})
     if "seed" in left:
-        sections["seed"] = _seed(left.pop("seed"))
+        sections["seed"] = _parse_seed(left.pop("seed"))
     if left:
         raise one_of("field", next(iter(left)), replace(trial, **sections).settable())
     return replace(trial, **sections)
 
 
-def _seed(value: object) -> int:
+def trial_of_recipe(recipe: keys.Contents) -> Trial:
+    """The trial of a stored recipe (`ensemble_recipe`), with the default evaluation.
+
+    Raises UsageError if this code has another meaning for it.
+    """
+    classes: dict[str, type[Any]] = {
+        kind: registry.entry(str(recipe[kind]))[0] for kind, registry in REGISTRIES.items()
+    }
+    classes |= {"split": DataSplit, "training": Training}
+    sections: dict[str, Any] = {}
+    for section, cls in classes.items():
+        known = describe_fields(cls)
+        values = {field.name: field.since.value for field in known if field.since}
+        named = {field.name: f"{section}.{field.name}" for field in known}
+        values |= {name: recipe[column] for name, column in named.items() if column in recipe}
+        sections[section] = cls(**values)
+    trial = Trial(**sections, seed=int(str(recipe["seed"])), data_hash=str(recipe["data_hash"]))
+    if trial.ensemble_recipe != recipe:
+        differences = keys.describe_differences(recipe, trial.ensemble_recipe)
+        raise UsageError(f"made by other code ({differences}): use the commit that its row names")
+    return trial
+
+
+def _parse_seed(value: object) -> int:
     text = str(value)
     if not text.isdecimal():
         raise UsageError(f"seed={text}: expected an integer of 0 or more")
@@ -124,49 +174,65 @@ class Outcome:
     history: list[Progress]
     meter: Meter
     seconds: float
-    """Wall time over all launches; what was there of the single runs before is in `stage_seconds`."""
-    stage_passes: int
-    """Of the single runs that it is built from, each once."""
+    """Wall time over all launches; stages stored before are in `stage_seconds`."""
+    stages: Mapping[int, int]
+    """The stages it is built from: member → step."""
+    stage_folder: str
+    """Name of the folder of these stages."""
     stage_seconds: float | None
-    """Wall time of these runs before the trial began; None if their files do not say."""
+    """Wall time of these stages before the trial began; None if their files do not record it."""
     machine: dict[str, Value]
     ensemble: Ensemble
     epoch: int
     """Passes that are one epoch of one member."""
     batch: int
     """Images of a pass."""
+    inputs: Inputs
+    """Images that the networks take, and classes."""
 
     @property
-    def cost(self) -> dict[str, float | None]:
-        """What was spent: passes, also in epochs of one member and in images; wall seconds; teachers and runs apart."""
-        passes = self.meter.passes
-        more = {"member_epochs": passes / self.epoch, "image_passes": passes * self.batch, "seconds": self.seconds}
-        return asdict(self.meter) | more | {"stage_passes": self.stage_passes, "stage_seconds": self.stage_seconds}
+    def stage_passes(self) -> int:
+        """Passes of the stages it is built from, each once."""
+        return sum(self.stages.values())
+
+    @property
+    def saved(self) -> Saved:
+        """The part that is stored, to use the ensemble and to measure it again."""
+        spent = (self.meter, self.seconds, self.stage_seconds)
+        origin = Origin(self.trial.ensemble_recipe, self.inputs, self.stage_folder, self.stages)
+        growing, soup = growing_settings(self.trial.evaluation), self.measured.soup
+        return Saved(self.ensemble, self.history, growing, *spent, self.machine, origin, soup)
 
 
 def open_data(trial: Trial, place: Place) -> Data:
     """The trial's images on its device; raises UsageError if they are not the ones that the trial names."""
-    arrays, found = images.load(trial.dataset, source=place.data, cache=place.cache)
-    _same("data", trial.data_hash, found)
-    return images.prepare(arrays, trial.dataset, trial.split, device=place.torch_device)
+    arrays, content = images.load_arrays(trial.dataset, source=place.data, cache=place.cache)
+    _check_hash("data", trial.data_hash, content)
+    return images.split_data(arrays, trial.dataset, trial.split, device=place.torch_device)
 
 
-def _same(option: str, named: str | None, found: str) -> None:
-    if named and named != found:
-        raise UsageError(f"{option}: expected content {named}, found {found}; give the same --{option} as before")
+def _check_hash(option: str, expected: str | None, actual: str) -> None:
+    if expected and expected != actual:
+        raise UsageError(f"{option}: expected content {expected}, found {actual}; give the same --{option} as before")
 
 
-def identify(trial: Trial, place: Place) -> Trial:
+def identify_data(trial: Trial, place: Place) -> Trial:
     """The trial with the hashes of the data that it will use."""
-    _, found = images.load(trial.dataset, source=place.data, cache=place.cache)
+    _, content = images.load_arrays(trial.dataset, source=place.data, cache=place.cache)
     elsewhere = _load_other(trial, place)
-    return replace(trial, data_hash=found, ood_hash=elsewhere.hash if elsewhere else None)
+    return replace(trial, data_hash=content, ood_hash=elsewhere.hash if elsewhere else None)
+
+
+def describe_data(trial: Trial, place: Place) -> Description:
+    """The trial's dataset in words; errors as `identify_data`."""
+    arrays, _ = images.load_arrays(trial.dataset, source=place.data, cache=place.cache)
+    return Description(datasets.name(trial.dataset), arrays)
 
 
 def open_task(trial: Trial, place: Place) -> Task:
-    """Network, data and single runs of a trial, on its device."""
+    """Open the context of a trial on its device: network, data and stages."""
     data = open_data(trial, place)
-    trial = replace(trial, data_hash=data.hash)  # runs on two folders of images never share a name
+    trial = replace(trial, data_hash=data.hash)  # stages of two folders of images never share a key
     engine = Engine(place.machine.engine, place.machine.threads, place.torch_device)
     network = Network(
         trial.model,
@@ -177,60 +243,94 @@ def open_task(trial: Trial, place: Place) -> Task:
         engine,
         compiled=place.machine.compile,
     )
-    runs = Runs(network, data, trial.training, trial.seed, place.runs / trial.recipe_key, place.remote)
-    return Task(network, data, runs, _open_other(trial, place, data), place.scratch, place.remote)
+    folder = place.runs / trial.recipe_key
+    stages = Stages(network, data, trial.training, trial.seed, folder, place.remote, trial.recipe)
+    return Task(network, data, stages, _open_other(trial, place, data), place.scratch, place.remote)
 
 
 def _open_other(trial: Trial, place: Place, data: Data) -> Images | None:
     arrays = _load_other(trial, place)
     if arrays is None:
         return None
-    _same("ood-data", trial.ood_hash, arrays.hash)
-    return images.reshaped(arrays, data.shape, place.torch_device)
+    _check_hash("ood-data", trial.ood_hash, arrays.hash)
+    return images.reshape_images(arrays, data.shape, place.torch_device)
 
 
 def _load_other(trial: Trial, place: Place) -> Arrays | None:
     if trial.evaluation.ood is None:
         return None
-    return images.load(datasets.make(trial.evaluation.ood), source=place.ood_data, cache=place.cache)[0]
+    return images.load_arrays(datasets.make(trial.evaluation.ood), source=place.ood_data, cache=place.cache)[0]
 
 
-def run(trial: Trial, place: Place) -> Iterator[Progress | Outcome]:
-    """Grow the ensemble, score it on validation as it grows, at the end once on test; the last item is the Outcome.
+def run(trial: Trial, place: Place, on_progress: Callable[[Progress], None] | None = None) -> Outcome:
+    """Train the trial's ensemble and measure it: on validation while it grows, on validation and test at the end.
 
-    Raises DivergedError if training does, UsageError if the data cannot be used, PreemptedError where it was stopped:
-    run again with the same `scratch`, it goes on.
+    `on_progress` is called after each score on validation, before the checkpoint of that moment is written; an
+    exception that it raises stops the trial. Raises DivergedError if the training loss is not finite, UsageError if the
+    data cannot be used, and PreemptedError if the process was asked to stop. A stopped trial continues from its
+    checkpoint when it is run again with the same `scratch`.
     """
+    report = on_progress or _ignore_progress
     began = time.perf_counter()
     place.prepare()
     task = open_task(trial, place)
-    journal, passes = Journal.open(task, began), trial.construction.spends(task.runs.steps).passes
-    needs = trial.construction.needs(task.runs.steps)
+    journal, passes = Journal.open(task, began), trial.construction.spends(task.stages.steps).passes
+    needs = trial.construction.needs(task.stages.steps)
     if journal.stage_seconds is None:
-        journal.stage_seconds = task.runs.seconds(needs)
+        journal.stage_seconds = task.stages.seconds(needs)
     try:
         for ensemble in trial.construction.grow(task):
             journal.passes.append(task.meter.passes)
             if len(journal.passes) % trial.evaluation.progress_every == 0:
-                yield journal.add(task, ensemble, trial.evaluation, passes)
+                report(journal.add(task, ensemble, trial.evaluation, passes))
             journal.save()
     except PreemptedError:
         journal.save()
         raise
     if not journal.rows or journal.rows[-1].index != len(journal.passes):
-        yield journal.add(task, ensemble, trial.evaluation, passes)
-    measured = measure(task, ensemble, trial.evaluation)
+        report(journal.add(task, ensemble, trial.evaluation, passes))
+    measured = measure_ensemble(task, ensemble, trial.evaluation)
+    engine = f"{task.network.engine.used} compiled" if place.machine.compile else task.network.engine.used
+    machine = place.describe() | {"engine": engine}
+    spent = (task.meter, journal.seconds, journal.stage_seconds)
+    trained = Saved(ensemble, journal.rows, growing_settings(trial.evaluation), *spent, machine)
+    return _make_outcome(trial, task, trained, measured)
+
+
+def _ignore_progress(progress: Progress) -> None:
+    pass
+
+
+def measure_again(trial: Trial, place: Place, saved: Saved) -> Outcome:
+    """Measure the stored networks of a trial again, without training.
+
+    Costs, history and machine are those of the training. Raises UsageError if the data cannot be used.
+    """
+    place.prepare()
+    task = open_task(trial, place)
+    saved = saved.on(task.network.device)
+    return _make_outcome(trial, task, saved, measure_ensemble(task, saved.ensemble, trial.evaluation))
+
+
+def _make_outcome(trial: Trial, task: Task, trained: Saved, measured: Measured) -> Outcome:
     count, size = len(task.data.train), trial.training.batch_size
-    yield Outcome(
+    return Outcome(
         trial=trial,
         measured=measured,
-        history=journal.rows,
-        meter=task.meter,
-        seconds=journal.seconds,
-        stage_passes=sum(needs.values()),
-        stage_seconds=journal.stage_seconds,
-        machine=place.describe() | {"engine": task.network.engine.used + " compiled" * place.machine.compile},
-        ensemble=ensemble,
+        history=trained.history,
+        meter=trained.meter,
+        seconds=trained.seconds,
+        stages=trial.construction.needs(task.stages.steps),
+        stage_folder=task.stages.folder.name,
+        stage_seconds=trained.stage_seconds,
+        machine=trained.machine,
+        ensemble=trained.ensemble,
         epoch=steps_per_epoch(count, size),
         batch=min(count, size),
+        inputs=_describe_inputs(task.data),
     )
+
+
+def _describe_inputs(data: Data) -> Inputs:
+    mean, std = tuple(data.mean.tolist()), tuple(data.std.tolist())
+    return Inputs(data.shape, mean, std, data.classes, data.class_names)

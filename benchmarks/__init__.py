@@ -1,1 +1,1 @@
-"""How fast the project is, beside what a user would write and beside the machine's own limit."""
+"""Benchmarks against a plain PyTorch implementation and against the machine's limit."""

@@ -1,9 +1,12 @@
-"""Contestants in processes of their own: trials side by side as in a sweep, and a reference as a user would run it."""
+"""Contestants in separate processes: concurrent trials as in a sweep, and a reference as a user would run it."""
 
 import atexit
 import multiprocessing
+import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from threading import Event
 
 import torch
 
@@ -14,36 +17,48 @@ from benchmarks.timing import Contestant
 Make = Callable[[Ensembles], Contestant]
 
 
-def apart(make: Make, options: Options, settings: Settings, *, processes: int, threads: int) -> Contestant:
-    """So many processes that work at the same time, with so many CPU threads each."""
+def run_apart(make: Make, options: Options, settings: Settings, *, processes: int, threads: int) -> Contestant:
+    """A contestant of `processes` concurrent processes with `threads` CPU threads each."""
     context = multiprocessing.get_context("spawn")
-    ends = []
+    ends, busy = [], Event()
     for _ in range(processes):
         ours, theirs = context.Pipe()
-        context.Process(target=_serve, args=(theirs, make, options, settings, threads)).start()
+        process = context.Process(target=_serve_steps, args=(theirs, make, options, settings, threads))
+        process.start()
         theirs.close()
-        atexit.register(ours.close)
+        atexit.register(_end_process, process, ours, busy)
         ends.append(ours)
 
     def step() -> float:
+        busy.set()
         for end in ends:
             end.send("go")
-        return sum(float(end.recv()) for end in ends)
+        work = sum(float(end.recv()) for end in ends)
+        busy.clear()
+        return work
 
     return step
 
 
-def reference(made: Ensembles) -> Contestant:
-    """What a user would write."""
+def reference_contestant(made: Ensembles) -> Contestant:
+    """A plain PyTorch training loop."""
     return made.reference()
 
 
-def trial(made: Ensembles) -> Contestant:
+def trial_contestant(made: Ensembles) -> Contestant:
     """One trial of ours: bfloat16, one network after another."""
     return made.ours(made.network("loop", "bfloat16"))
 
 
-def _serve(connection: Connection, make: Make, options: Options, settings: Settings, threads: int) -> None:
+def _end_process(process: BaseProcess, connection: Connection, busy: Event) -> None:
+    """Let an idle process end by itself; one that still works, because the benchmark was stopped, is ended."""
+    connection.close()
+    if busy.is_set():
+        process.terminate()
+
+
+def _serve_steps(connection: Connection, make: Make, options: Options, settings: Settings, threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the benchmark's to answer
     multiprocessing.set_start_method(None, force=True)  # the system's own for a DataLoader, as a user has it
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = True

@@ -1,4 +1,4 @@
-"""What the engine takes, beside what it could have taken: layout, precision, compiler, optimizer, convolutions."""
+"""The engine's choices against the alternatives: layout, precision, compiler, optimizer, convolutions."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from basin import stack
-from basin.flat import Flat
+from basin.training.flat_parameters import Flat
 from benchmarks import ensembles
 from benchmarks.ensembles import LR, Ensembles
-from benchmarks.machine import describe
+from benchmarks.machine import describe_machine
 from benchmarks.options import Options
-from benchmarks.report import Report, Table, compare
-from benchmarks.timing import Contestant, interleaved
+from benchmarks.report import Report, Table, compare_timings
+from benchmarks.timing import Contestant, time_interleaved
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 CHANNELS = ((16, 32), (32, 16), (64, 8))
@@ -25,10 +25,10 @@ CHANNELS = ((16, 32), (32, 16), (64, 8))
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ensembles.Settings):
-    """What is compared."""
+    """Settings of the comparison."""
 
     compiled: bool = False
-    """Whether torch.compile takes part: it needs a C++ compiler and more than a minute."""
+    """Whether to include torch.compile, which needs a C++ compiler and more than a minute."""
 
 
 def run(options: Options) -> Report:
@@ -36,35 +36,41 @@ def run(options: Options) -> Report:
     settings = options.settle(Settings(steps=1))
     made = Ensembles(options, settings)
     tables = (
-        _compared("one step of one network", "images", _steps(made, settings), options),
-        _compared(f"optimizer step of {settings.members} networks", "steps", _optimizers(made), options),
-        *(_grouped(made, channels, side, options) for channels, side in CHANNELS),
+        _compare_contestants("one step of one network", "images", _step_contestants(made, settings), options),
+        _compare_contestants(
+            f"optimizer step of {settings.members} networks", "steps", _optimizer_contestants(made), options
+        ),
+        *(_compare_grouped(made, channels, side, options) for channels, side in CHANNELS),
     )
-    return Report("choices", describe(options.device), tables)
+    return Report("choices", describe_machine(options.device), tables)
 
 
-def _compared(title: str, unit: str, contestants: Mapping[str, Contestant], options: Options) -> Table:
-    timings = interleaved(contestants, repeats=options.repeats)
-    return compare(title, timings, unit=unit, reference=next(iter(contestants)))
+def _compare_contestants(title: str, unit: str, contestants: Mapping[str, Contestant], options: Options) -> Table:
+    timings = time_interleaved(contestants, repeats=options.repeats, title=title)
+    return compare_timings(title, timings, unit=unit, reference=next(iter(contestants)))
 
 
-def _steps(made: Ensembles, settings: Settings) -> dict[str, Contestant]:
+def _step_contestants(made: Ensembles, settings: Settings) -> dict[str, Contestant]:
     count, device = settings.batch_size, made.device
     pixels = torch.randn(count, *made.data.shape, device=device)
     labels = torch.arange(count, device=device) % made.data.classes
     fresh: Callable[[], nn.Module] = lambda: made.network("loop", "float32").fresh_module("benchmark", 0).to(device)  # noqa: E731
-    found: dict[str, Contestant] = {}
+    contestants: dict[str, Contestant] = {}
     for half in (False, True):
         for name, memory_format in FORMATS.items():
             images = pixels.contiguous(memory_format=memory_format)
-            found[f"{'bfloat16' if half else 'float32'}, {name}"] = partial(_step, fresh(), images, labels, half)
+            contestants[f"{'bfloat16' if half else 'float32'}, {name}"] = partial(
+                _plain_step, fresh(), images, labels, half
+            )
     if settings.compiled:
         images = pixels.contiguous(memory_format=torch.channels_last)
-        found["bfloat16, channels_last, compiled"] = partial(_step, torch.compile(fresh()), images, labels, True)
-    return found
+        contestants["bfloat16, channels_last, compiled"] = partial(
+            _plain_step, torch.compile(fresh()), images, labels, True
+        )
+    return contestants
 
 
-def _step(module: Any, images: Tensor, labels: Tensor, half: bool) -> float:
+def _plain_step(module: Any, images: Tensor, labels: Tensor, half: bool) -> float:
     with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
         logits = module(images)
     F.cross_entropy(logits.float(), labels).backward()
@@ -73,43 +79,43 @@ def _step(module: Any, images: Tensor, labels: Tensor, half: bool) -> float:
     return len(images)
 
 
-def _optimizers(made: Ensembles) -> dict[str, Contestant]:
+def _optimizer_contestants(made: Ensembles) -> dict[str, Contestant]:
     network = made.network("loop", "float32")
     flat = Flat(made.stack(network), network.weights)
     flat.grads.normal_()
     whole = flat.weights.clone().requires_grad_()
     whole.grad = flat.grads
     ways: dict[str, tuple[list[Tensor], dict[str, bool]]] = {
-        "tensor by tensor": (_separate(flat), {"foreach": False}),
-        "foreach": (_separate(flat), {"foreach": True}),
-        "fused": (_separate(flat), {"fused": True}),
+        "tensor by tensor": (_separate_tensors(flat), {"foreach": False}),
+        "foreach": (_separate_tensors(flat), {"foreach": True}),
+        "fused": (_separate_tensors(flat), {"fused": True}),
         "one matrix": ([whole], {"foreach": False}),
     }
-    found: dict[str, Contestant] = {}
+    contestants: dict[str, Contestant] = {}
     for name, (tensors, how) in ways.items():
         optimizer = torch.optim.SGD(tensors, LR, momentum=0.9, weight_decay=5e-4, nesterov=True, **how)
-        found[name] = partial(_counted, optimizer.step)
-    return found
+        contestants[name] = partial(_count_step, optimizer.step)
+    return contestants
 
 
-def _separate(flat: Flat) -> list[Tensor]:
+def _separate_tensors(flat: Flat) -> list[Tensor]:
     tensors = []
     for row, grads in zip(flat.weights, flat.grads, strict=True):
-        own, given = (stack.row(flat.views(matrix[None]), 0) for matrix in (row, grads))
-        for name, tensor in own.items():
+        tensors_by_name, given = (stack.network_at(flat.views(matrix[None]), 0) for matrix in (row, grads))
+        for name, tensor in tensors_by_name.items():
             leaf = tensor.clone().requires_grad_()
             leaf.grad = given[name].clone()
             tensors.append(leaf)
     return tensors
 
 
-def _counted(step: Callable[[], object]) -> float:
+def _count_step(step: Callable[[], object]) -> float:
     step()
     return 1
 
 
-def _grouped(made: Ensembles, channels: int, side: int, options: Options) -> Table:
-    """The convolution of all members at once, a group each, beside one after another; forward and backward."""
+def _compare_grouped(made: Ensembles, channels: int, side: int, options: Options) -> Table:
+    """Compare one grouped convolution of all members with one convolution each; forward and backward."""
     count, batch = made.settings.members, made.settings.batch_size
 
     def convolution(groups: int) -> Contestant:
@@ -126,4 +132,4 @@ def _grouped(made: Ensembles, channels: int, side: int, options: Options) -> Tab
         return once
 
     contestants = {"one after another": convolution(1), "one grouped convolution": convolution(count)}
-    return _compared(f"{channels} channels at {side} px, K = {count}", "images", contestants, options)
+    return _compare_contestants(f"{channels} channels at {side} px, K = {count}", "images", contestants, options)

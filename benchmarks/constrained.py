@@ -1,14 +1,14 @@
-"""A constrained step beside K plain ones: one more network a step should cost (K+1)/K, and little more."""
+"""A constrained step against K plain ones: one more network a step should cost little more than (K+1)/K."""
 
 from dataclasses import replace
 
-from basin.constraints import tied
-from basin.objective import Objective
+from basin.training.constraints import tie_members
+from basin.training.objective import Objective
 from benchmarks.ensembles import ENGINES, Ensembles, Settings, against_plain
-from benchmarks.machine import describe
+from benchmarks.machine import describe_machine
 from benchmarks.options import Options
-from benchmarks.report import Report, compare
-from benchmarks.timing import Contestant, interleaved
+from benchmarks.report import Report, compare_timings
+from benchmarks.timing import Contestant, time_interleaved
 
 CONSTRAINTS = ("path", "simplex", "proximal")
 
@@ -21,11 +21,11 @@ def run(options: Options) -> Report:
     for engine in ENGINES[options.device.type]:
         contestants[f"plain, {engine}"] = ensembles.ours(ensembles.network(engine, "bfloat16"))
         for constraint in CONSTRAINTS:
-            objective = tied(Objective(), constraint=constraint, beta=1.0)
+            objective = tie_members(Objective(), constraint=constraint, beta=1.0)
             network = ensembles.network(engine, "bfloat16")
             contestants[f"{constraint}, {engine}"] = ensembles.ours(network, objective)
-    timings = interleaved(contestants, repeats=options.repeats)
+    timings = time_interleaved(contestants, repeats=options.repeats)
     numbers = {"(K+1)/K": (settings.members + 1) / settings.members}
     numbers |= against_plain(timings)
-    table = compare(settings.title, timings, unit="images", reference=next(iter(contestants)))
-    return Report("constrained", describe(options.device), (table,), numbers)
+    table = compare_timings(settings.title, timings, unit="images", reference=next(iter(contestants)))
+    return Report("constrained", describe_machine(options.device), (table,), numbers)

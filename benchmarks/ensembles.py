@@ -1,4 +1,4 @@
-"""What the engine's benchmarks share: their settings, our training, and the loop that a user would write."""
+"""Shared parts of the engine's benchmarks: settings, our training, and a plain PyTorch loop."""
 
 import os
 from collections.abc import Mapping
@@ -11,15 +11,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from basin import stack
 from basin.data import Data
-from basin.engine import Engine, EngineName
+from basin.environment import keep_freed_memory
 from basin.models import models
-from basin.network import Network, Precision
-from basin.objective import Meter, Objective
-from basin.spec import Bounds, check
-from basin.training import State, Training, train
+from basin.spec import Bounds, check_fields
+from basin.training.execution_mode import Engine, EngineName
+from basin.training.loop import State, Training, train
+from basin.training.network import Network, Precision
+from basin.training.objective import Meter, Objective
 from benchmarks.options import Options
-from benchmarks.pictures import Pictures, images, loader, transform
-from benchmarks.timing import Contestant, Timing, ratio
+from benchmarks.pictures import Pictures, image_loader, image_transform, make_images
+from benchmarks.timing import Contestant, Timing, rate_ratio
 
 LR = 0.01
 ENGINES: dict[str, tuple[EngineName, ...]] = {"cpu": ("loop", "threads"), "cuda": ("loop", "graphs")}
@@ -45,7 +46,7 @@ class Settings:
     """Training images."""
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
 
     @property
     def title(self) -> str:
@@ -57,12 +58,12 @@ class Settings:
 
 
 class Ensembles:
-    """Contestants that train K networks for some steps, each going on where its last round ended."""
+    """Contestants that train K networks for some steps; each continues where its last round ended."""
 
     def __init__(self, options: Options, settings: Settings, augment: str = "crop+flip") -> None:
         self.settings = settings
         self.device = options.device
-        self.data: Data = replace(images(options, settings.images, settings.resolution), augment=augment)
+        self.data: Data = replace(make_images(options, settings.images, settings.resolution), augment=augment)
         self.work = settings.members * settings.steps * settings.batch_size
         """Images of a round: member-images."""
 
@@ -74,7 +75,7 @@ class Ensembles:
 
     def stack(self, network: Network) -> stack.Stack:
         """K fresh networks."""
-        return stack.stack([network.init("benchmark", k) for k in range(self.settings.members)])
+        return stack.stack_networks([network.init("benchmark", k) for k in range(self.settings.members)])
 
     def ours(
         self,
@@ -82,15 +83,16 @@ class Ensembles:
         objective: Objective = Objective(),  # noqa: B008 (frozen)
         members: int | None = None,
     ) -> Contestant:
-        """Our training loop, which goes on from round to round."""
+        """Our training loop, which continues from round to round, in a process with the settings of a trial's."""
+        keep_freed_memory()
         settings = self.settings
         count = settings.members if members is None else members
-        training = Training(epochs=10_000_000, batch_size=settings.batch_size, lr=LR, schedule="constant", warmup=0)
+        training = Training(epochs=10_000, batch_size=settings.batch_size, lr=LR, schedule="constant", warmup=0)
         steps = training.steps(len(self.data.train))
         states = train(
             network,
             self.data,
-            State(stack.part(self.stack(network), slice(0, count))),
+            State(stack.slice_networks(self.stack(network), slice(0, count))),
             objective,
             training=training,
             seed=0,
@@ -107,7 +109,7 @@ class Ensembles:
         return step
 
     def reference(self) -> Contestant:
-        """What a user would write: torchvision, DataLoader workers, float32, members one after another."""
+        """A plain PyTorch loop: torchvision, DataLoader workers, float32, members one after another."""
         settings, device = self.settings, self.device
         network = self.network("loop", "float32")
         modules = [network.fresh_module("benchmark", k).to(device).train() for k in range(settings.members)]
@@ -115,8 +117,8 @@ class Ensembles:
             torch.optim.SGD(module.parameters(), LR, momentum=0.9, weight_decay=5e-4, nesterov=True)
             for module in modules
         ]
-        source = Pictures(self.data, transform(self.data))
-        batches = _endless(loader(source, settings.batch_size, os.cpu_count() or 1, device))
+        source = Pictures(self.data, image_transform(self.data))
+        batches = _endless_batches(image_loader(source, settings.batch_size, os.cpu_count() or 1, device))
 
         def step() -> float:
             for module, optimizer in zip(modules, optimizers, strict=True):
@@ -131,7 +133,7 @@ class Ensembles:
         return step
 
     def flops(self) -> float:
-        """Of one image's forward and backward, as torch counts them."""
+        """FLOP of one image's forward and backward pass, as counted by torch."""
         network = self.network("loop", "float32")
         module = network.fresh_module("benchmark", 0).to(self.device).train()
         pixels = torch.randn(2, *self.data.shape, device=self.device)
@@ -158,12 +160,12 @@ class Ensembles:
         return float(sum(kept.values()))
 
 
-def _endless(batches: Any) -> Any:
+def _endless_batches(batches: Any) -> Any:
     while True:
         yield from batches
 
 
 def against_plain(timings: Mapping[str, Timing]) -> dict[str, float]:
-    """How many times as long as `plain, ENGINE` each contestant `…, ENGINE` takes."""
+    """Time of each contestant `…, ENGINE` relative to `plain, ENGINE`."""
     others = {name: f"plain, {name.rpartition(', ')[2]}" for name in timings if not name.startswith("plain, ")}
-    return {f"{n}: times a plain step": 1 / ratio(timings[n], timings[plain]) for n, plain in others.items()}
+    return {f"{n}: times a plain step": 1 / rate_ratio(timings[n], timings[plain]) for n, plain in others.items()}

@@ -1,4 +1,4 @@
-"""What a training step spends its time on: the operators of a CPU, the kernels of a GPU, the heaviest first."""
+"""Profile of a training step: CPU operators or GPU kernels, the most expensive first."""
 
 import time
 from dataclasses import dataclass
@@ -7,12 +7,13 @@ from typing import Annotated
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from basin.engine import EngineName
 from basin.spec import Bounds
+from basin.training.execution_mode import EngineName
 from benchmarks import ensembles
 from benchmarks.ensembles import Ensembles
-from benchmarks.machine import describe
+from benchmarks.machine import describe_machine
 from benchmarks.options import Options
+from benchmarks.progress import paced, tell_numbers
 from benchmarks.report import Report
 
 ROUNDS = 3
@@ -21,12 +22,12 @@ ROUNDS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ensembles.Settings):
-    """What is taken apart."""
+    """Settings of the profile."""
 
     engine: EngineName = "auto"
-    """How the networks are run."""
+    """Execution mode of the networks."""
     compile: bool = False
-    """Whether torch.compile fuses their passes."""
+    """Whether to fuse the passes with torch.compile."""
     top: Annotated[int, Bounds(1)] = 20
     """Operators or kernels that are shown."""
 
@@ -36,11 +37,12 @@ def run(options: Options) -> Report:
     settings, device = options.settle(Settings()), options.device
     made = Ensembles(options, settings)
     step = made.ours(made.network(settings.engine, "bfloat16", compiled=settings.compile))
-    for _ in range(ROUNDS):
+    for _ in paced(range(ROUNDS), "rounds before the profile"):
         step()
     began = time.perf_counter()
     step()
     numbers = {"wall (ms a step)": 1e3 * (time.perf_counter() - began) / settings.steps}
+    tell_numbers(numbers)
     activity = ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.CPU
     with profile(activities=[activity]) as taken:
         step()
@@ -57,4 +59,4 @@ def run(options: Options) -> Report:
     numbers["launched a step"] = sum(counts.values())
     heaviest = sorted(spent, key=lambda name: -spent[name])[: settings.top]
     numbers |= {f"{name[:70]}…{name[-30:]} × {counts[name]:.0f} (ms)": spent[name] for name in heaviest}
-    return Report("kernels", describe(device), (), numbers)
+    return Report("kernels", describe_machine(device), (), numbers)

@@ -1,4 +1,4 @@
-"""Training batches: ours, from uint8 on the device, beside torchvision's dataset, transforms and DataLoader."""
+"""Training batches: ours, from uint8 on the device, against torchvision's dataset, transforms and DataLoader."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -12,20 +12,20 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder  # type: ignore[import-untyped]
 
-from basin.data import Data, batch, steps_per_epoch
-from basin.spec import Bounds, check
-from benchmarks.machine import describe, measure
+from basin.data import Data, steps_per_epoch, training_batch
+from basin.spec import Bounds, check_fields
+from benchmarks.machine import describe_machine, measure_limit
 from benchmarks.options import Options
-from benchmarks.pictures import Pictures, images, loader, transform
-from benchmarks.report import Report, compare
-from benchmarks.timing import Contestant, interleaved
+from benchmarks.pictures import Pictures, image_loader, image_transform, make_images
+from benchmarks.report import Report, compare_timings
+from benchmarks.timing import Contestant, time_interleaved
 
 OURS = "ours"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What is loaded."""
+    """Settings of the images."""
 
     images: Annotated[int, Bounds(2)] = 5000
     """Training images of an epoch."""
@@ -37,43 +37,43 @@ class Settings:
     """Processes of the DataLoader (none: one a core)."""
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
 
 
 def run(options: Options) -> Report:
     """An epoch of each, normalised, cropped and flipped, on the device."""
     settings = options.settle(Settings())
-    facts = describe(options.device)
+    facts = describe_machine(options.device)
     workers = int(facts["cores"]) if settings.workers is None else settings.workers
-    data = images(options, settings.images, settings.resolution)
+    data = make_images(options, settings.images, settings.resolution)
     whole = steps_per_epoch(len(data.train), settings.batch_size) * settings.batch_size
-    with _folder(data) as folder:
+    with _image_folder(data) as folder:
         sources = {
-            "DataLoader, files": ImageFolder(str(folder), transform(data)),
-            "DataLoader, in memory": Pictures(data, transform(data)),
+            "DataLoader, files": ImageFolder(str(folder), image_transform(data)),
+            "DataLoader, in memory": Pictures(data, image_transform(data)),
         }
         loaders = {
-            f"{name}, {workers} workers": loader(source, settings.batch_size, workers, options.device)
+            f"{name}, {workers} workers": image_loader(source, settings.batch_size, workers, options.device)
             for name, source in sources.items()
         }
         contestants: dict[str, Contestant] = {
-            name: lambda batches=batches: _epoch(batches, options.device)  # type: ignore[misc]
+            name: lambda batches=batches: _load_epoch(batches, options.device)  # type: ignore[misc]
             for name, batches in loaders.items()
         }
         epochs = iter(range(1_000_000))
         contestants[OURS] = lambda: _our_epoch(data, settings, next(epochs))
-        timings = interleaved(contestants, repeats=options.repeats)
-    limit = measure(options.device)
+        timings = time_interleaved(contestants, repeats=options.repeats)
+    limit = measure_limit(options.device)
     pixels = int(np.prod(data.shape))
     # At least: a byte read and a float32 written for each pixel.
     limits: Mapping[str, float] = {OURS: 1 / limit.seconds(moved=5 * pixels)}
     reference = next(iter(reversed(loaders)))
-    table = compare(f"{whole} images", timings, unit="images", reference=reference, limits=limits)
+    table = compare_timings(f"{whole} images", timings, unit="images", reference=reference, limits=limits)
     return Report("loader", facts, (table,), {"batch size": settings.batch_size, "workers": workers}, limit)
 
 
 @contextmanager
-def _folder(data: Data) -> Iterator[Path]:
+def _image_folder(data: Data) -> Iterator[Path]:
     """The training images as PNG files, a folder a class."""
     with tempfile.TemporaryDirectory() as temporary:
         pictures = Pictures(data, lambda image: image)
@@ -85,11 +85,13 @@ def _folder(data: Data) -> Iterator[Path]:
         yield Path(temporary)
 
 
-def _epoch(batches: "DataLoader[Any]", device: torch.device) -> float:
+def _load_epoch(batches: "DataLoader[Any]", device: torch.device) -> float:
     return sum(len(pixels.to(device, non_blocking=True)) for pixels, _ in batches)
 
 
 def _our_epoch(data: Data, settings: Settings, epoch: int) -> float:
     steps = steps_per_epoch(len(data.train), settings.batch_size)
     first, size = epoch * steps, settings.batch_size
-    return sum(len(batch(data, seed=0, member=0, step=s, batch_size=size)[0]) for s in range(first, first + steps))
+    return sum(
+        len(training_batch(data, seed=0, member=0, step=s, batch_size=size)[0]) for s in range(first, first + steps)
+    )

@@ -1,4 +1,4 @@
-"""The machine and its limit, measured: matrix products a second, bytes a second."""
+"""Measure the machine's limit: FLOP/s of matrix products and bytes/s of copies."""
 
 import os
 import platform
@@ -9,10 +9,12 @@ from pathlib import Path
 
 import torch
 
-from basin.engine import fastest
+from basin.training.execution_mode import fastest_time
 
 SIZES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192, 16384)}
-"""Sides of the square matrices; the fastest counts."""
+"""Sides of the square matrices, ascending; the fastest counts."""
+SLOW = 0.5
+"""Seconds of one product above which larger ones are not tried: bfloat16 takes minutes on processors without it."""
 COPIED = {"cpu": 1 << 28, "cuda": 1 << 31}
 """Bytes of the copy: more than any cache holds."""
 TRIES = 5
@@ -21,7 +23,7 @@ TRIES = 5
 
 @dataclass(frozen=True)
 class Limit:
-    """What one device does at best, with the threads that torch has now."""
+    """Peak rates of one device, with torch's current number of threads."""
 
     float32: float
     """FLOP/s of a float32 matrix product (2·n³ FLOP), at torch's own setting of float32 precision."""
@@ -36,18 +38,20 @@ class Limit:
         return max(flops / rate, moved / self.bandwidth)
 
 
-def measure(device: torch.device) -> Limit:
+def measure_limit(device: torch.device) -> Limit:
     """The limit of a device; takes seconds on a CPU."""
-    return Limit(_products(device, torch.float32), _products(device, torch.bfloat16), _copy(device))
+    return Limit(
+        _best_product_rate(device, torch.float32), _best_product_rate(device, torch.bfloat16), _copy_rate(device)
+    )
 
 
-def describe(device: torch.device) -> dict[str, str | int]:
-    """What ran, where and when: date, commit, processor, threads, versions, GPU."""
+def describe_machine(device: torch.device) -> dict[str, str | int]:
+    """Facts for a report: date, commit, processor, threads, versions, GPU."""
     facts: dict[str, str | int] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
+        "commit": _current_commit(),
         "device": device.type,
-        "cpu": _processor(),
+        "cpu": _processor_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
@@ -58,23 +62,29 @@ def describe(device: torch.device) -> dict[str, str | int]:
     return facts
 
 
-def _products(device: torch.device, dtype: torch.dtype) -> float:
-    return max(_product(size, device, dtype) for size in SIZES[device.type])
+def _best_product_rate(device: torch.device, dtype: torch.dtype) -> float:
+    best = 0.0
+    for size in SIZES[device.type]:
+        seconds = _product_seconds(size, device, dtype)
+        best = max(best, 2 * size**3 / seconds)
+        if seconds > SLOW:
+            break
+    return best
 
 
-def _product(size: int, device: torch.device, dtype: torch.dtype) -> float:
+def _product_seconds(size: int, device: torch.device, dtype: torch.dtype) -> float:
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     out = torch.empty(size, size, device=device, dtype=dtype)
-    return 2 * size**3 / fastest(lambda: torch.mm(left, right, out=out), device, TRIES)
+    return fastest_time(lambda: torch.mm(left, right, out=out), device, TRIES)
 
 
-def _copy(device: torch.device) -> float:
+def _copy_rate(device: torch.device) -> float:
     source = torch.ones(COPIED[device.type], dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    return 2 * source.numel() / fastest(lambda: target.copy_(source), device, TRIES)
+    return 2 * source.numel() / fastest_time(lambda: target.copy_(source), device, TRIES)
 
 
-def _processor() -> str:
+def _processor_name() -> str:
     """The processor's own name, which `platform` does not know on Linux."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
@@ -82,7 +92,7 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _commit() -> str:
+def _current_commit() -> str:
     """The commit that is checked out, with a + if files differ from it."""
     try:
         commit, status = (

@@ -1,13 +1,13 @@
-"""A construction that trains nothing: what is left of a trial is what the machinery around it costs."""
+"""A construction that trains nothing, to measure the overhead of a trial."""
 
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from basin.constructions import Spends, constructions
 from basin.ensemble import Ensemble
-from basin.spec import Bounds, Search, check
+from basin.spec import Bounds, Search, check_fields
 from basin.task import Task
 
 
@@ -15,6 +15,8 @@ from basin.task import Task
 @dataclass(frozen=True, kw_only=True)
 class Noop:
     """Networks as they were initialised."""
+
+    version: ClassVar[int] = 1
 
     members: Annotated[int, Bounds(1)] = 2
     """Networks in the ensemble, K."""
@@ -24,7 +26,7 @@ class Noop:
     """Seconds that growing takes, asleep."""
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
 
     def needs(self, steps: int) -> dict[int, int]:
         """Nothing."""

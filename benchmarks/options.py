@@ -1,4 +1,4 @@
-"""How a benchmark is run."""
+"""Options of the benchmark command."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,13 +15,15 @@ Settings = TypeVar("Settings")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the command line says, the same for every benchmark."""
+    """Command-line options, the same for every benchmark."""
 
     repeats: int = 5
     """Rounds that are timed."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     data: Path | None = None
     """Real images: a folder or an archive; None for made-up ones."""
+    out: Path | None = None
+    """File that rows are written to as they are found; None keeps none."""
     changes: Mapping[str, str] = field(default_factory=dict)
     """The texts of `--set field=value`."""
 

@@ -8,15 +8,15 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms  # type: ignore[import-untyped]
 
-from basin.data import Arrays, Data, Split, datasets, load, prepare
-from basin.place import default_cache
+from basin.data import Arrays, Data, DataSplit, datasets, load_arrays, split_data
+from basin.environment import default_cache
 from benchmarks.options import Options
 
 HELD = 1000
 """Images of the validation split, and of the test split."""
 
 
-def images(options: Options, count: int, resolution: int) -> Data:
+def make_images(options: Options, count: int, resolution: int) -> Data:
     """`count` training images with labels of ten classes, real ones where the options name some."""
     dataset = datasets.make("imagefolder", resolution=resolution)
     if options.data is None:
@@ -26,9 +26,9 @@ def images(options: Options, count: int, resolution: int) -> Data:
         classes = tuple("0123456789")
         arrays = Arrays(pixels[:total], labels[:total], pixels[total:], labels[total:], classes)
     else:
-        arrays, _ = load(dataset, source=options.data, cache=default_cache())
-    split = Split(train_size=count, val_size=HELD, test_size=HELD, augment="crop+flip")
-    return prepare(arrays, dataset, split, device=options.device)
+        arrays, _ = load_arrays(dataset, source=options.data, cache=default_cache())
+    split = DataSplit(train_size=count, val_size=HELD, test_size=HELD, augment="crop+flip")
+    return split_data(arrays, dataset, split, device=options.device)
 
 
 class Pictures(Dataset[tuple[Any, int]]):
@@ -46,12 +46,13 @@ class Pictures(Dataset[tuple[Any, int]]):
         return self._transform(Image.fromarray(self._images[index].squeeze())), self._labels[index]
 
 
-def transform(data: Data) -> Any:
-    """Crop, flip, normalisation."""
-    _, height, _ = data.shape
+def image_transform(data: Data) -> Any:
+    """Crop with borders of the mean colour, as ours, flip, normalisation."""
+    channels, height, _ = data.shape
+    colour = [round(255 * mean) for mean in data.mean.tolist()]
     return transforms.Compose(
         [
-            transforms.RandomCrop(height, padding=height // 8),
+            transforms.RandomCrop(height, padding=height // 8, fill=colour[0] if channels == 1 else tuple(colour)),
             transforms.RandomHorizontalFlip(),
             transforms.ToTensor(),
             transforms.Normalize(data.mean.tolist(), data.std.tolist()),
@@ -59,7 +60,7 @@ def transform(data: Data) -> Any:
     )
 
 
-def loader(source: Dataset[Any], batch_size: int, workers: int, device: torch.device) -> "DataLoader[Any]":
+def image_loader(source: Dataset[Any], batch_size: int, workers: int, device: torch.device) -> "DataLoader[Any]":
     """Shuffled whole batches."""
     return DataLoader(
         source,

@@ -13,19 +13,19 @@ from pathlib import Path
 from sqlite3 import connect
 from typing import Annotated
 
-import pyarrow.parquet
-
-from basin.spec import Bounds, check
-from benchmarks.filling import fill
-from benchmarks.machine import describe
+from basin.spec import Bounds, check_fields
+from benchmarks.filling import fill_sweep
+from benchmarks.machine import describe_machine
 from benchmarks.options import Options
-from benchmarks.report import Report, Table, compare
-from benchmarks.timing import Contestant, interleaved
-from sweeps import compact
-from sweeps.best import ask
-from sweeps.reading import ClientReader, open_reader
-from sweeps.store import Store
-from sweeps.tracking import Tracker, default_uri
+from benchmarks.progress import announce
+from benchmarks.report import Report, Table, compare_timings
+from benchmarks.timing import Contestant, time_interleaved
+from sweeps.queries.best import find_best
+from sweeps.storage import compact
+from sweeps.storage.store import Store
+from sweeps.tracking.reader import ClientReader, open_reader
+from sweeps.tracking.tracker import Tracker
+from sweeps.tracking.uri import default_uri
 
 NAME = "made-up"
 PART = 10
@@ -36,27 +36,27 @@ from runs
 join tags tag on tag.run_uuid = runs.run_uuid and tag.key = 'key'
 join tags role on role.run_uuid = runs.run_uuid and role.key = 'role'
 join params construction on construction.run_uuid = runs.run_uuid and construction.key = 'construction'
-join latest_metrics x on x.run_uuid = runs.run_uuid and x.key = 'val_q_bar_reset'
-join latest_metrics y on y.run_uuid = runs.run_uuid and y.key = 'val_accuracy'
+join latest_metrics x on x.run_uuid = runs.run_uuid and x.key = 'connectivity/val_q_bar_reset'
+join latest_metrics y on y.run_uuid = runs.run_uuid and y.key = 'val/accuracy'
 where runs.experiment_id = ? and runs.status = 'FINISHED' and runs.lifecycle_stage = 'active'
 """
-"""What one would write by hand to choose the best trials."""
+"""A hand-written query that selects the best trials."""
 MLFLOW = "import mlflow, sys; mlflow.search_runs(sys.argv[1:], max_results=100_000)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How much is read."""
+    """Settings of the query."""
 
     trials: Annotated[int, Bounds(10)] = 10_000
     """Trials of the sweep."""
     mlflow: bool = True
-    """Whether MLflow's own ways are timed too; they take most of the time."""
+    """Whether to time MLflow's client too, which takes most of the time."""
     folder: str | None = None
-    """Where the sweep is made, and found again the next time (none: somewhere temporary)."""
+    """Folder in which the sweep is created and reused (none: a temporary folder)."""
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
 
 
 def run(options: Options) -> Report:
@@ -67,27 +67,32 @@ def run(options: Options) -> Report:
         storage = Path(settings.folder or temporary).resolve()
         store = Store(storage / NAME)
         if len(store.keys()) != settings.trials:
-            fill(storage, NAME, settings.trials)
+            announce(f"filling {settings.trials} trials; 10,000 in five rounds took 13 minutes (docs/performance.md)")
+            fill_sweep(storage, NAME, settings.trials)
         store.rows()
         if settings.mlflow:
-            _agree(storage)
-        tables = (_best(options, settings, storage), _rows(options, store), _commands(options, settings, storage))
+            _check_agreement(storage)
+        tables = (
+            _time_best(options, settings, storage),
+            _time_rows(options, store),
+            _time_commands(options, settings, storage),
+        )
         size = (storage / "mlflow.db").stat().st_size + sum(path.stat().st_size for path in store.folder.rglob("*.*"))
-    return Report("query", describe(options.device), tables, {"trials": settings.trials, "bytes on disk": size})
+    return Report("query", describe_machine(options.device), tables, {"trials": settings.trials, "bytes on disk": size})
 
 
-def _agree(storage: Path) -> None:
+def _check_agreement(storage: Path) -> None:
     """Raise AssertionError unless every way gives the same answer: what is compared must be the same work."""
     uri, store = default_uri(storage), Store(storage / NAME)
-    mine = ask(open_reader(uri, NAME), x="q_bar_reset", y="accuracy")
-    theirs = ask(ClientReader(Tracker.existing(uri, NAME)), x="q_bar_reset", y="accuracy")
+    mine = find_best(open_reader(uri, NAME), x="q_bar_reset", y="accuracy")
+    theirs = find_best(ClientReader(Tracker.find_experiment(uri, NAME)), x="q_bar_reset", y="accuracy")
     assert mine == theirs, "SQL and MLflow's client disagree"
     some = store.keys()[::PART]
     rows = {row["key"]: row for row in store.rows()}
     assert all(store.row(key) == rows[key] for key in some), "the compact file and the trials' own files disagree"
 
 
-def _best(options: Options, settings: Settings, storage: Path) -> Table:
+def _time_best(options: Options, settings: Settings, storage: Path) -> Table:
     import mlflow
 
     uri = default_uri(storage)
@@ -99,24 +104,20 @@ def _best(options: Options, settings: Settings, storage: Path) -> Table:
             return len(connection.execute(BY_HAND, (int(experiment),)).fetchall())
 
     def ours() -> float:
-        ask(open_reader(uri, NAME), x="q_bar_reset", y="accuracy")
+        find_best(open_reader(uri, NAME), x="q_bar_reset", y="accuracy")
         return len(Store(storage / NAME).keys())
 
     contestants: dict[str, Contestant] = {"direct SQL": direct, "best": ours}
     if settings.mlflow:
         contestants["mlflow.search_runs"] = lambda: len(mlflow.search_runs([experiment], max_results=100_000))
-    return _compare(options, "best: choose and show", contestants, "direct SQL")
+    return _compare_queries(options, "best: choose and show", contestants, "direct SQL")
 
 
-def _rows(options: Options, store: Store) -> Table:
+def _time_rows(options: Options, store: Store) -> Table:
     import duckdb
 
     some = store.keys()[::PART]
-    files = [str(store.path("trials", key)) for key in some]
-
-    def parquet() -> float:
-        tables = (pyarrow.parquet.ParquetFile(file).read(use_threads=False) for file in files)
-        return len([table.to_pylist() for table in tables])
+    files = [str(store.table_path("trials", key)) for key in some]
 
     def direct() -> float:
         with duckdb.connect() as connection:
@@ -124,15 +125,14 @@ def _rows(options: Options, store: Store) -> Table:
 
     contestants: Mapping[str, Contestant] = {
         "file by file": lambda: len([store.row(key) for key in some]),
-        "file by file, as Parquet": parquet,
         "direct SQL (DuckDB)": direct,
-        "Arrow table": lambda: compact.read(store.folder).num_rows,
+        "Arrow table": lambda: compact.read_trials(store.folder).num_rows,
         "rows": lambda: len(store.rows()),
     }
-    return _compare(options, "rows of the trials' table", contestants, "direct SQL (DuckDB)")
+    return _compare_queries(options, "rows of the trials' table", contestants, "direct SQL (DuckDB)")
 
 
-def _commands(options: Options, settings: Settings, storage: Path) -> Table:
+def _time_commands(options: Options, settings: Settings, storage: Path) -> Table:
     uri, root = default_uri(storage), Path(__file__).resolve().parents[1]
     trials, experiment = len(Store(storage / NAME).keys()), open_reader(uri, NAME).experiment
 
@@ -147,8 +147,10 @@ def _commands(options: Options, settings: Settings, storage: Path) -> Table:
     }
     if settings.mlflow:
         contestants["python -c mlflow.search_runs"] = partial(command, "-c", MLFLOW, experiment)
-    return _compare(options, "whole commands, imports included", contestants, "launch.py best")
+    return _compare_queries(options, "whole commands, imports included", contestants, "launch.py best")
 
 
-def _compare(options: Options, title: str, contestants: Mapping[str, Contestant], reference: str) -> Table:
-    return compare(title, interleaved(contestants, repeats=options.repeats), unit="trials", reference=reference)
+def _compare_queries(options: Options, title: str, contestants: Mapping[str, Contestant], reference: str) -> Table:
+    return compare_timings(
+        title, time_interleaved(contestants, repeats=options.repeats), unit="trials", reference=reference
+    )

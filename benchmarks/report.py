@@ -1,11 +1,11 @@
-"""What a benchmark found, as text and as JSON."""
+"""Reports of benchmarks, as text and as JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from benchmarks.machine import Limit
-from benchmarks.timing import Timing, ratio
+from benchmarks.timing import Timing, rate_ratio
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Line:
     ratio: float
     """Times the rate of the reference."""
     share: float | None
-    """Of the rate at the machine's limit."""
+    """Fraction of the rate at the machine's limit."""
 
 
 @dataclass(frozen=True)
@@ -31,58 +31,61 @@ class Table:
 
     title: str
     unit: str
-    """Of the work."""
+    """Unit of the work."""
     reference: str
     lines: tuple[Line, ...]
 
 
 @dataclass(frozen=True)
 class Report:
-    """A benchmark's answer."""
+    """The results of a benchmark."""
 
     benchmark: str
     machine: Mapping[str, str | int]
     tables: tuple[Table, ...]
     numbers: Mapping[str, float] = field(default_factory=dict)
-    """What is no contestant's time: counts, growth, bytes; each name says its unit."""
+    """Numbers other than times: counts, growth, bytes; each name contains its unit."""
     limit: Limit | None = None
+    sections: tuple[str, ...] = ()
+    """Further parts of the answer, in Markdown."""
 
 
-def compare(
+def compare_timings(
     title: str, timings: Mapping[str, Timing], *, unit: str, reference: str, limits: Mapping[str, float] | None = None
 ) -> Table:
-    """The contestants beside `reference`, and those named in `limits` beside the rate at the machine's limit."""
+    """Compare the contestants with `reference`, and those named in `limits` with the machine's limit."""
     lines = []
     for name, timing in timings.items():
         low, high = timing.spread
         most = (limits or {}).get(name)
         share = timing.rate / most if most else None
-        lines.append(Line(name, timing.median, low, high, timing.rate, ratio(timing, timings[reference]), share))
+        lines.append(Line(name, timing.median, low, high, timing.rate, rate_ratio(timing, timings[reference]), share))
     return Table(title, unit, reference, tuple(lines))
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """The report as plain data."""
+    """The report as JSON data."""
     return asdict(report)
 
 
 def as_text(report: Report) -> str:
-    """The report as Markdown that can be read as it is."""
+    """The report as readable Markdown."""
     facts = ", ".join(f"{name} {value}" for name, value in report.machine.items())
     parts = [f"# {report.benchmark}", facts]
     if report.limit:
-        found = report.limit
+        limit = report.limit
         parts.append(
-            f"machine's limit: float32 {found.float32 / 1e9:.4g} GFLOP/s, bfloat16 {found.bfloat16 / 1e9:.4g} GFLOP/s, "
-            f"memory {found.bandwidth / 1e9:.4g} GB/s"
+            f"machine's limit: float32 {limit.float32 / 1e9:.4g} GFLOP/s, bfloat16 {limit.bfloat16 / 1e9:.4g} GFLOP/s, "
+            f"memory {limit.bandwidth / 1e9:.4g} GB/s"
         )
-    parts += [_text(table) for table in report.tables]
+    parts += [_table_text(table) for table in report.tables]
+    parts += report.sections
     if report.numbers:
         parts.append("\n".join(f"- {name}: {value:.4g}" for name, value in report.numbers.items()))
     return "\n\n".join(parts)
 
 
-def _text(table: Table) -> str:
+def _table_text(table: Table) -> str:
     heads = ["contestant", "median s", "fastest–slowest s", f"{table.unit}/s", f"× {table.reference}", "of the limit"]
     rows = [
         [
@@ -95,10 +98,14 @@ def _text(table: Table) -> str:
         ]
         for line in table.lines
     ]
+    return f"**{table.title}**\n\n{markdown_report(heads, rows)}"
+
+
+def markdown_report(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, its columns aligned."""
     widths = [max(len(row[column]) for row in [heads, *rows]) for column in range(len(heads))]
     rule = ["-" * width for width in widths]
-    lines = [
+    return "\n".join(
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
         for row in [heads, rule, *rows]
-    ]
-    return "\n".join([f"**{table.title}**", "", *lines])
+    )

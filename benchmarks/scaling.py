@@ -1,4 +1,4 @@
-"""How training speed moves with K, batch, width and resolution, one at a time; a table, and a plot where asked for."""
+"""Training speed by K, batch, width and resolution, one at a time: a table and, on request, a plot."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,10 +6,10 @@ from pathlib import Path
 
 from benchmarks import ensembles
 from benchmarks.ensembles import Ensembles
-from benchmarks.machine import describe, measure
+from benchmarks.machine import describe_machine, measure_limit
 from benchmarks.options import Options
-from benchmarks.report import Report, Table, compare
-from benchmarks.timing import interleaved
+from benchmarks.report import Report, Table, compare_timings
+from benchmarks.timing import time_interleaved
 
 AXES: dict[str, Sequence[float]] = {
     "members": (1, 2, 4, 8, 16),
@@ -30,25 +30,25 @@ class Settings(ensembles.Settings):
 def run(options: Options) -> Report:
     """Member-images a second in bfloat16, the engine chosen by itself, with the share of the matrix rate."""
     settings = options.settle(Settings(steps=1))
-    limit = measure(options.device).bfloat16
-    tables = tuple(_axis(options, settings, name, values, limit) for name, values in AXES.items())
+    limit = measure_limit(options.device).bfloat16
+    tables = tuple(_measure_axis(options, settings, name, values, limit) for name, values in AXES.items())
     if settings.plot:
-        _draw(tables, Path(settings.plot))
-    return Report("scaling", describe(options.device), tables)
+        _draw_figure(tables, Path(settings.plot))
+    return Report("scaling", describe_machine(options.device), tables)
 
 
-def _axis(options: Options, settings: Settings, name: str, values: Sequence[float], limit: float) -> Table:
+def _measure_axis(options: Options, settings: Settings, name: str, values: Sequence[float], limit: float) -> Table:
     contestants, rates = {}, {}
     for value in values:
         changed = replace(settings, **{name: type(getattr(settings, name))(value)})
         made = Ensembles(options, replace(changed, images=max(changed.images, changed.batch_size)))
         contestants[f"{value:g}"] = made.ours(made.network("auto", "bfloat16"))
         rates[f"{value:g}"] = limit / made.flops()
-    timings = interleaved(contestants, repeats=options.repeats)
-    return compare(name, timings, unit="images", reference=next(iter(contestants)), limits=rates)
+    timings = time_interleaved(contestants, repeats=options.repeats, title=name)
+    return compare_timings(name, timings, unit="images", reference=next(iter(contestants)), limits=rates)
 
 
-def _draw(tables: Sequence[Table], path: Path) -> None:
+def _draw_figure(tables: Sequence[Table], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.2 * len(tables), 3), layout="constrained")

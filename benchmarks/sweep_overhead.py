@@ -1,9 +1,10 @@
-"""What a trial costs beyond its own work: no-op and small real trials through Ray, the ledger and MLflow."""
+"""Overhead of a trial: no-op and small real trials through Ray, the result tables and MLflow."""
 
 import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain, product
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -13,27 +14,28 @@ import torch
 from ray import tune
 
 from basin.constructions import constructions
-from basin.data import Split, datasets
+from basin.data import DataSplit, datasets
+from basin.environment import Machine, Place
 from basin.measure import Evaluation
 from basin.models import models
-from basin.place import Machine, Place
-from basin.spec import Bounds, check
-from basin.training import Training
-from basin.trial import Trial, identify
-from benchmarks import noop
-from benchmarks.machine import describe
+from basin.spec import Bounds, check_fields
+from basin.training.loop import Training
+from basin.trial import Trial, identify_data
+from benchmarks.machine import describe_machine
 from benchmarks.options import Options
-from benchmarks.report import Report, Table, compare
+from benchmarks.progress import announce, paced, tell_numbers, tell_result
+from benchmarks.report import Report, Table, compare_timings
 from benchmarks.timing import Timing
-from sweeps.options import Options as SweepOptions
-from sweeps.space import Space
-from sweeps.store import Row, Store
-from sweeps.study import Study
+from sweeps.execution.options import Options as SweepOptions
+from sweeps.execution.tuner import Announcer, Pool
+from sweeps.execution.worker import Worker, run_job
+from sweeps.status import Status
+from sweeps.storage.store import Row, Store
+from sweeps.study.space import Space
+from sweeps.study.study import Study
 from sweeps.sweep import sweep
-from sweeps.trainable import Worker, trainable
-from sweeps.tuning import Announcer, Pool
 
-SLOTS = int(describe(torch.device("cpu"))["cores"])
+SLOTS = int(describe_machine(torch.device("cpu"))["cores"])
 """Trials that run at once: one a core."""
 MINUTE = 60.0
 COLD, COLD_TRIALS = "Tune's function trials", 6
@@ -42,7 +44,7 @@ COLD, COLD_TRIALS = "Tune's function trials", 6
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How many trials are run."""
+    """Number of trials."""
 
     trials: Annotated[int, Bounds(10)] = 40
     """Trials of each sweep that is repeated."""
@@ -52,31 +54,52 @@ class Settings:
     """Trials of a minute each, asleep; 0 leaves them out."""
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
 
 
 @dataclass
 class Watch:
-    """A sweep's listener that notes when what happened."""
+    """A listener, and a display, that records the times of a sweep's events."""
 
     began: float = field(default_factory=time.perf_counter)
     phases: dict[str, float] = field(default_factory=dict)
-    """When each began."""
+    """Start of each phase."""
+    total: int = 0
+    """Parts of the current phase."""
     ends: list[float] = field(default_factory=list)
-    """When each trial ended."""
+    """End of each trial."""
     done: float = 0.0
 
-    def phase(self, name: str, total: int) -> None:
+    def phase(self, name: str, total: int, later: int = 0) -> None:
         """A phase begins."""
-        self.phases[name] = time.perf_counter()
+        self.phases[name], self.total = time.perf_counter(), total
+        announce(f"{name}: {total} to do")
+
+    def begin(self, trial: Row) -> None:
+        """Ignored."""
+
+    def report(self, result: Row) -> None:
+        """Ignored."""
+
+    def fail(self, key: str, error: str) -> None:
+        """Ignored."""
+
+    def show(self, event: str, status: Status, result: Row | None = None, words: str = "") -> None:
+        """Record the events of a sweep as a display of it."""
+        if event == "phase":
+            self.phase(status.phase, status.total)
+        elif event == "trial":
+            self.advance(result)
 
     def advance(self, result: Row | None = None) -> None:
         """A trial, or the work of another phase, is done."""
         if result:
             self.ends.append(time.perf_counter())
+            if (done := len(self.ends)) % max(1, self.total // 10) == 0:
+                announce(f"{done} of {self.total} trials, {self.ends[-1] - self.began:.1f} s since the launch")
 
     def note(self, words: str) -> None:
-        """Nothing that a benchmark measures."""
+        """Ignored."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +124,7 @@ class Ran:
 
     @property
     def tracking(self) -> float:
-        """Seconds to bring MLflow in line, a trial."""
+        """Seconds per trial to reconcile MLflow."""
         return (self.watch.done - self.watch.phases["tracking"]) / len(self.own)
 
     def another(self, first: int | None = None, last: int = -1) -> float:
@@ -112,7 +135,7 @@ class Ran:
 
     @property
     def share(self) -> float:
-        """Of the slots' time from start to end, what was no trial's own work."""
+        """Fraction of the slots' total time that was not a trial's own work."""
         return 1 - sum(self.own) / (self.slots * self.wall)
 
 
@@ -121,45 +144,50 @@ def run(options: Options) -> Report:
     settings = options.settle(Settings())
     warnings.simplefilter("ignore")  # of Ray's and MLflow's dependencies
     kinds: Mapping[str, Callable[[], Ran]] = {
-        COLD: lambda: _cold(no_op(COLD_TRIALS)),
-        "no-op trials": lambda: _sweep(no_op(settings.trials)),
-        "small real trials": lambda: _sweep(small(settings.trials)),
+        COLD: lambda: _run_cold(no_op(COLD_TRIALS)),
+        "no-op trials": lambda: _run_sweep(no_op(settings.trials)),
+        "small real trials": lambda: _run_sweep(small_trials(settings.trials)),
     }
     rounds: dict[str, list[Ran]] = {name: [] for name in kinds}
-    for _ in range(options.repeats):
-        for name, kind in kinds.items():
-            rounds[name].append(kind())
+    for number, name in paced(list(product(range(1, options.repeats + 1), kinds)), "sweeps"):
+        ran = kinds[name]()
+        rounds[name].append(ran)
+        tell_result(f"{name}, round {number}", f"another trial {ran.another():.3g} s, launch {ran.launch:.3g} s")
     numbers = {f"{name}: own work of a trial (s)": median(_all_own(ran)) for name, ran in rounds.items()}
     if settings.most:
         for sampler in ("random", "tpe"):
-            numbers |= _growth(sampler, _sweep(no_op(settings.most, sampler)))
+            grown = _growth_numbers(sampler, _run_sweep(no_op(settings.most, sampler)))
+            tell_numbers(grown)
+            numbers |= grown
     if settings.minutes:
-        ran = _sweep(no_op(settings.minutes, pause=MINUTE))
+        ran = _run_sweep(no_op(settings.minutes, pause=MINUTE))
         numbers[f"{settings.minutes} trials of a minute: overhead, launch and MLflow included (%)"] = 100 * ran.share
         numbers[f"{settings.minutes} trials of a minute: another trial (s)"] = ran.another()
-    return Report("sweep-overhead", describe(options.device), _tables(rounds), numbers)
+    return Report("sweep-overhead", describe_machine(options.device), _overhead_tables(rounds), numbers)
 
 
-def _tables(rounds: Mapping[str, list[Ran]]) -> tuple[Table, ...]:
+def _overhead_tables(rounds: Mapping[str, list[Ran]]) -> tuple[Table, ...]:
     ours = {name: ran for name, ran in rounds.items() if name != COLD}
     first = next(iter(ours))
     return (
-        _table("another trial, a slot's time beyond the trial's own work", rounds, Ran.another, COLD),
-        _table("launch, to the end of the first trial", rounds, lambda ran: ran.launch, COLD),
-        _table("bringing MLflow in line, a trial", ours, lambda ran: ran.tracking, first),
+        _timing_table("another trial, a slot's time beyond the trial's own work", rounds, Ran.another, COLD),
+        _timing_table("launch, to the end of the first trial", rounds, lambda ran: ran.launch, COLD),
+        _timing_table("bringing MLflow in line, a trial", ours, lambda ran: ran.tracking, first),
     )
 
 
-def _table(title: str, rounds: Mapping[str, list[Ran]], seconds: Callable[[Ran], float], reference: str) -> Table:
+def _timing_table(
+    title: str, rounds: Mapping[str, list[Ran]], seconds: Callable[[Ran], float], reference: str
+) -> Table:
     timings = {name: Timing(tuple(map(seconds, ran)), work=1) for name, ran in rounds.items()}
-    return compare(title, timings, unit="trials", reference=reference)
+    return compare_timings(title, timings, unit="trials", reference=reference)
 
 
 def _all_own(rounds: list[Ran]) -> list[float]:
-    return [seconds for ran in rounds for seconds in ran.own]
+    return list(chain.from_iterable(ran.own for ran in rounds))
 
 
-def _growth(sampler: str, ran: Ran) -> dict[str, float]:
+def _growth_numbers(sampler: str, ran: Ran) -> dict[str, float]:
     """A trial's cost in each tenth of a long sweep: it stays the same where the whole grows linearly."""
     count = len(ran.own)
     tenth = count // 10
@@ -174,13 +202,18 @@ def _growth(sampler: str, ran: Ran) -> dict[str, float]:
 
 
 def no_op(trials: int, sampler: str = "random", pause: float = 0.0) -> Study:
-    """Trials that train nothing, on the smallest network, measured as little as possible."""
+    """Trials that train nothing, on the smallest network, measured as little as possible.
+
+    Only this call registers their construction: it is not one of the program's.
+    """
+    from benchmarks.noop import Noop
+
     return Study(
         base=Trial(
             dataset=datasets.make("digits"),
             model=models.make("mlp", hidden=8),
-            construction=noop.Noop(pause=pause),
-            split=Split(train_size=100, val_size=60, test_size=60),
+            construction=Noop(pause=pause),
+            split=DataSplit(train_size=100, val_size=60, test_size=60),
             training=Training(epochs=1),
             evaluation=Evaluation(alphas=3, hull_points=0),
         ),
@@ -192,7 +225,7 @@ def no_op(trials: int, sampler: str = "random", pause: float = 0.0) -> Study:
     )
 
 
-def small(trials: int) -> Study:
+def small_trials(trials: int) -> Study:
     """Trials that train for a second or two: branches of a trunk, tied by a constraint."""
     study = no_op(trials)
     base = replace(
@@ -201,34 +234,35 @@ def small(trials: int) -> Study:
     return replace(study, base=base, space=Space(("constrained",), ("beta",)))
 
 
-def _sweep(study: Study) -> Ran:
+def _run_sweep(study: Study) -> Ran:
     """Run a study from nothing, in a folder that is thrown away."""
     with TemporaryDirectory() as folder:
         watch = Watch()
-        report = sweep(study, _options(folder), watch)
+        report = sweep(study, _sweep_options(folder), watch)
         watch.done = time.perf_counter()
-        own = [row["seconds"] for row in report.store.rows()]
-    if len(own) != study.trials:
-        raise RuntimeError(f"expected {study.trials} finished trials, got {len(own)}: {report.errors[:1]}")
-    return Ran(watch, own, SLOTS)
+        work_seconds = [row["seconds"] for row in report.store.rows()]
+    if len(work_seconds) != study.trials:
+        raise RuntimeError(f"expected {study.trials} finished trials, got {len(work_seconds)}: {report.errors[:1]}")
+    return Ran(watch, work_seconds, SLOTS)
 
 
-def _cold(study: Study) -> Ran:
-    """The same trials through Tune as one would write it."""
+def _run_cold(study: Study) -> Ran:
+    """Run the same trials with plain Ray Tune."""
     with TemporaryDirectory() as folder:
         watch, store = Watch(), Store(Path(folder, "cold"))
         place = Place(machine=Machine(device="cpu"), runs=Path(folder, "runs"))
-        study = replace(study, base=identify(study.base, place))
+        study = replace(study, base=identify_data(study.base, place))
         points = [{"construction": "noop", "number": number / study.trials} for number in range(study.trials)]
-        with Pool(study, store, place, _options(folder), watch):
+        jobs = [study.make_job("search", point) for point in points]
+        with Pool(study, store, place, _sweep_options(folder), watch):
             tune.Tuner(
-                tune.with_parameters(trainable, worker=Worker(study, store, place)),
-                param_space={"role": "search", "changes": tune.grid_search(points)},
+                tune.with_parameters(run_job, worker=Worker(study, store, place)),
+                param_space={"job": tune.grid_search(jobs)},
                 run_config=tune.RunConfig(storage_path=folder, callbacks=[Announcer(watch)], verbose=0),
             ).fit()
         watch.done = time.perf_counter()
         return Ran(watch, [row["seconds"] for row in store.rows()], SLOTS)
 
 
-def _options(folder: str) -> SweepOptions:
+def _sweep_options(folder: str) -> SweepOptions:
     return SweepOptions(name="overhead", storage=Path(folder), machine=Machine(device="cpu"))

@@ -1,4 +1,4 @@
-"""Contestants timed in turn, A B C A B C …, so that what else the machine does meets each of them alike."""
+"""Time contestants in turn (A B C A B C …), so that other load on the machine affects all of them alike."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -7,8 +7,10 @@ from statistics import median
 
 import torch
 
+from benchmarks.progress import announce, format_seconds, tell_result
+
 Contestant = Callable[[], float]
-"""Does a piece of work and returns how much it was: images, rows, passes, …"""
+"""Does a piece of work and returns its amount: images, rows, passes, …"""
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Timing:
 
     seconds: tuple[float, ...]
     work: float
-    """What each repeat did."""
+    """Work of each repeat."""
 
     @property
     def median(self) -> float:
@@ -35,37 +37,60 @@ class Timing:
         return self.work / self.median
 
 
-def interleaved(contestants: Mapping[str, Contestant], *, repeats: int, warm: bool = True) -> dict[str, Timing]:
+def time_interleaved(
+    contestants: Mapping[str, Contestant], *, repeats: int, warm: bool = True, title: str = ""
+) -> dict[str, Timing]:
     """Time `repeats` rounds of all contestants, after one round that warms up and does not count, unless not `warm`.
 
-    Raises ValueError if a contestant's rounds differ in their work: then its seconds cannot be compared.
+    Prints each contestant's round; `title` distinguishes contestants of the same name. Raises ValueError if a
+    contestant's rounds differ in their work: then its seconds cannot be compared.
     """
-    work = {name: _timed(contestant)[1] for name, contestant in contestants.items()} if warm else {}
+    work = _warm_up(contestants, repeats, title) if warm else {}
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(repeats):
+    for number in range(1, repeats + 1):
         for name, contestant in contestants.items():
-            spent, done = _timed(contestant)
+            spent, done = _time_once(contestant)
             if done != work.setdefault(name, done):
                 raise ValueError(f"{name}: expected the same work in each round, got {done:g} after {work[name]:g}")
             seconds[name].append(spent)
+            timing = Timing(tuple(seconds[name]), work[name])
+            words = f"{spent:.3g} s in round {number} of {repeats}, median {timing.median:.3g} s, {timing.rate:.4g}/s"
+            tell_result(_full_name(title, name), words)
+        if left := repeats - number:
+            announce(f"about {format_seconds(left * sum(times[-1] for times in seconds.values()))} left")
     return {name: Timing(tuple(seconds[name]), work[name]) for name in contestants}
 
 
-def ratio(first: Timing, second: Timing) -> float:
-    """How many times the rate of `second` the rate of `first` is: the median over rounds, each compared with itself."""
+def _warm_up(contestants: Mapping[str, Contestant], repeats: int, title: str) -> dict[str, float]:
+    """Run one round that does not count, and print how long the others will take; returns each contestant's work."""
+    work, total = {}, 0.0
+    for name, contestant in contestants.items():
+        spent, work[name] = _time_once(contestant)
+        total += spent
+        announce(f"{_full_name(title, name)}: {spent:.3g} s to warm up")
+    announce(f"at most about {format_seconds(repeats * total)} for {repeats} rounds of {len(contestants)} contestants")
+    return work
+
+
+def _full_name(title: str, name: str) -> str:
+    return f"{title}: {name}" if title else name
+
+
+def rate_ratio(first: Timing, second: Timing) -> float:
+    """Rate of `first` relative to that of `second`: the median over rounds, compared round by round."""
     rounds = zip(first.seconds, second.seconds, strict=True)
     return median((first.work / mine) / (second.work / others) for mine, others in rounds)
 
 
-def _timed(contestant: Contestant) -> tuple[float, float]:
-    _synchronise()
+def _time_once(contestant: Contestant) -> tuple[float, float]:
+    _wait_for_gpu()
     began = time.perf_counter()
     work = contestant()
-    _synchronise()
+    _wait_for_gpu()
     return time.perf_counter() - began, work
 
 
-def _synchronise() -> None:
+def _wait_for_gpu() -> None:
     """Wait for what a GPU still has to do."""
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()

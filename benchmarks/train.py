@@ -1,15 +1,21 @@
-"""Training K networks: the loop that a user would write, and ours in every way, beside the machine's matrix rate."""
+"""Training K networks: ours in every execution mode, against a plain PyTorch loop and the machine's limit."""
+
+from itertools import product
 
 import torch
 
-from benchmarks.apart import apart, reference, trial
+from basin.training.execution_mode import EngineName
+from basin.training.network import Network, Precision
+from benchmarks.apart import reference_contestant, run_apart, trial_contestant
 from benchmarks.ensembles import ENGINES, Ensembles, Settings
-from benchmarks.machine import describe, measure
+from benchmarks.machine import describe_machine, measure_limit
 from benchmarks.options import Options
-from benchmarks.report import Report, compare
-from benchmarks.timing import Contestant, interleaved
+from benchmarks.report import Report, compare_timings
+from benchmarks.timing import Contestant, time_interleaved
 
 REFERENCE = "DataLoader, float32, one after another"
+
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
 
 def run(options: Options) -> Report:
@@ -17,22 +23,31 @@ def run(options: Options) -> Report:
     settings = options.settle(Settings())
     ensembles = Ensembles(options, settings)
     cores = torch.get_num_threads()
-    contestants: dict[str, Contestant] = {REFERENCE: apart(reference, options, settings, processes=1, threads=cores)}
-    contestants["float32, loop"] = ensembles.ours(ensembles.network("loop", "float32"))
-    engines = (*ENGINES[options.device.type], *(("stacked",) if options.device.type == "cpu" else ()), "auto")
-    networks = {f"bfloat16, {engine}": ensembles.network(engine, "bfloat16") for engine in engines}
+    contestants: dict[str, Contestant] = {
+        REFERENCE: run_apart(reference_contestant, options, settings, processes=1, threads=cores)
+    }
+    networks = _make_networks(ensembles)
     if options.device.type == "cpu" and cores > 1:
-        beside = apart(trial, options, settings, processes=cores, threads=1)
-        contestants[f"bfloat16, {cores} trials of one thread"] = beside
+        trials = run_apart(trial_contestant, options, settings, processes=cores, threads=1)
+        contestants[f"bfloat16, {cores} trials of one thread"] = trials
     contestants |= {name: ensembles.ours(network) for name, network in networks.items()}
-    timings = interleaved(contestants, repeats=options.repeats)
-    limit, flops = measure(options.device), ensembles.flops()
+    timings = time_interleaved(contestants, repeats=options.repeats)
+    limit, flops = measure_limit(options.device), ensembles.flops()
     rates = {name: (limit.bfloat16 if "bfloat16" in name else limit.float32) / flops for name in contestants}
-    table = compare(settings.title, timings, unit="images", reference=REFERENCE, limits=rates)
+    table = compare_timings(settings.title, timings, unit="images", reference=REFERENCE, limits=rates)
     numbers = {
         "MFLOP an image, forward and backward": flops / 1e6,
         "MB a member keeps for its backward pass, bfloat16": ensembles.saved("bfloat16") / 1e6,
         "MB a member keeps for its backward pass, float32": ensembles.saved("float32") / 1e6,
-        f"auto took {networks['bfloat16, auto'].engine.used}": 1,
     }
-    return Report("train", describe(options.device), (table,), numbers, limit)
+    numbers |= {f"{name} took {networks[f'{name}, auto'].engine.used}": 1 for name in PRECISIONS}
+    return Report("train", describe_machine(options.device), (table,), numbers, limit)
+
+
+def _make_networks(ensembles: Ensembles) -> dict[str, Network]:
+    """Each precision in the modes between which the engine chooses, and stacked on a CPU, which is slow."""
+    device = ensembles.device.type
+    ways: list[tuple[Precision, EngineName]] = list(product(PRECISIONS, (*ENGINES[device], "auto")))
+    if device == "cpu":
+        ways.append(("bfloat16", "stacked"))
+    return {f"{precision}, {engine}": ensembles.network(engine, precision) for precision, engine in ways}

@@ -1,258 +1,280 @@
-"""One sweep from start to end: stages, references, search, replicates; run again, it goes on where it stopped."""
+"""Run or continue a sweep: stages, references, search, fresh seeds."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from statistics import fmean
-from typing import Any
+from itertools import chain
+from typing import TYPE_CHECKING
 
+from basin.data.description import Description
+from basin.environment import Place
 from basin.errors import UsageError
-from basin.files import Nowhere, write_atomically
-from basin.place import Place
-from basin.trial import identify, open_data
-from sweeps.checking import mend, room, tidy
-from sweeps.database import OutageError, shown
-from sweeps.definition import hold
-from sweeps.lock import leased, locked
-from sweeps.mirror import Mirror
-from sweeps.options import Listener, Options
-from sweeps.shipping import Shipper, Told
-from sweeps.stages import Stage, make_all, plan
-from sweeps.stopping import stoppable
-from sweeps.store import Row, Store, open_store
-from sweeps.study import Changes, Config, Study
-from sweeps.tracking import default_uri
+from basin.system_errors import storage_errors_reported
+from basin.trial import describe_data, identify_data, open_data
+from sweeps.events import Listener
+from sweeps.execution.launch_precision import decide_at_launch, resolve_precision, warn_of_emulation
+from sweeps.execution.options import Options
+from sweeps.execution.remeasuring import match_manifest
+from sweeps.execution.signals import last_words, stoppable
+from sweeps.execution.stages import Stage, plan_stages, train_stages
+from sweeps.queries.configurations import write_configurations
+from sweeps.queries.verdicts import write_verdicts
+from sweeps.search.replicates import FreshSeeds, missing_jobs
+from sweeps.status import Display, StatusKeeper
+from sweeps.storage.compact import compact_path
+from sweeps.storage.identity import note_reruns
+from sweeps.storage.integrity import remove_damaged_rows, remove_leftovers, restore_files
+from sweeps.storage.journal_parts import JournalUploader, download_journal
+from sweeps.storage.lock import leased_sweep, locked_folder
+from sweeps.storage.object_store import Mirror
+from sweeps.storage.store import Store, open_store
+from sweeps.study.manifest import (
+    check_comparable,
+    check_imported,
+    record_data,
+    record_plugins,
+    record_probe,
+    record_varied,
+)
+from sweeps.study.study import Study
+from sweeps.tracking.ownership import OwnerError, check_database
+from sweeps.tracking.system_metrics import check_available
+from sweeps.tracking.tracker import find_lost, is_tracked, write_tracked
+from sweeps.tracking.uploader import Uploader, UploadingListener
+from sweeps.tracking.uri import OutageError, default_uri
+
+if TYPE_CHECKING:
+    from sweeps.execution.tuner import Pool
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a sweep did."""
+    """Result of a launch."""
 
     store: Store
     ran: int
-    """Trials finished by this launch."""
+    """Number of trials finished by this launch."""
     errors: list[str]
-    """First lines of the errors of trials that failed."""
+    """First line of each failed trial's error."""
     untracked: UsageError | None
-    """Why MLflow does not have all trials, if it has not."""
+    """Reason why MLflow lacks trials; None if it has all."""
 
 
-def sweep(study: Study, options: Options, listener: Listener) -> Report:
-    """Run what is left of a study; raises UsageError for what the user can mend."""
+def sweep(study: Study, options: Options, display: Display) -> Report:
+    """Run what is left of a study, and show its status; raises UsageError for errors that the user can fix."""
     store = Store((options.storage / options.name).resolve())
-    place = place_of(options)
-    study = replace(study, base=identify(study.base, place))
+    place = options.make_place()
+    study = replace(study, base=identify_data(study.base, place))
+    data = describe_data(study.base, place)
+    if options.system_metrics:
+        check_available()
     uri = options.tracking_uri or default_uri(options.storage)
     for source in options.warm_start:
         if options.mirror:
-            options.mirror.pull(options.storage / source / "tables")
+            options.mirror.fetch(options.storage / source / "sweep.json", anew=True)
+            options.mirror.pull_folder(options.storage / source / "tables")
         if open_store(options.storage, source).folder.resolve() == store.folder:
-            raise UsageError(f"--warm-start {source}: expected another sweep than this one")
-    with stoppable(), room(store.folder), _claimed(store, study, options):
-        tidy(store, place.runs)
-        if damaged := mend(store):
+            raise UsageError(f"--warm-start {source}: expected a sweep other than the one to run")
+        check_comparable(options.storage / source, study, options.seed)
+    with (
+        stoppable(),
+        storage_errors_reported(store.folder),
+        _claimed_folder(store, study, options, data) as (study, notes),
+        _leftovers_removed(store, place),
+        StatusKeeper(study, store.folder, place.remote, display) as listener,
+    ):
+        if not options.adopt:
+            _check_owner(store, uri)
+        remove_leftovers(store, place.runs)
+        place.remote.send(*note_reruns(store, find_lost(store)))
+        if options.mirror:
+            restore_files(store, options.mirror)
+        if damaged := remove_damaged_rows(store):
+            place.remote.send(*(path for path in [store.folder / "reruns.json"] if path.exists()))
             for key in damaged:
-                place.remote.remove(store.path("trials", key))
-            listener.note(f"{len(damaged)} trials have damaged files and are run again: {', '.join(damaged)}")
-        before, shipper = store.keys(), Shipper(uri, store)
+                place.remote.remove(store.table_path("trials", key))
+            listener.note(f"{len(damaged)} trials have damaged files and will be rerun: {', '.join(damaged)}")
+        uploader = Uploader(uri, store, adopt=options.adopt, system_metrics=options.system_metrics)
+        before = store.keys()
+        for note in notes:
+            listener.note(note)
+        listener.recall(store.rows())
         if options.tracking_uri:
-            _answers(shipper, listener)  # a store that cannot be is known before anything is trained
-        errors = _run(study, options, store, place, Told(listener, shipper), shipper)
-        place.remote.send(store.journal)
+            _check_tracking(uploader, listener)  # an invalid store is an error before anything is trained
+        noted = UploadingListener(listener, uploader)
+        errors = _run_jobs(study, options, store, place, noted, uploader, data)
+        JournalUploader(place.remote, store.journal).send()
+        write_verdicts(study, store, place, listener)
+        write_configurations(store)
+        if compact_path(store.folder).exists():
+            place.remote.send(compact_path(store.folder))
         untracked = None
-        if not _tracked(store, uri):
+        if options.adopt or not uploader.live.is_empty or not is_tracked(store, uri):
             listener.phase("tracking", 1)
-            untracked = shipper.finish()
-            if untracked is None:
-                write_atomically(store.folder / "tracked.json", json.dumps({"uri": shown(uri), "keys": store.keys()}))
+            untracked = uploader.finish()
             listener.advance()
+        if untracked is None:
+            write_tracked(store, uri)
     if not any(row and row["status"] == "done" for row in map(store.row, store.keys())):
-        raise UsageError("no trial finished: " + (errors[0] if errors else _why_none(store)))
+        raise UsageError("no trial finished: " + (errors[0] if errors else _explain_no_result(store)))
     return Report(store, len(store.keys()) - len(before), errors, untracked)
 
 
-def _why_none(store: Store) -> str:
+def _explain_no_result(store: Store) -> str:
     count = len(store.keys())
     if not count:
-        return "the study has none"
-    return f"the training loss was not finite in all {count}; expected a lower lr: give --set lr=… and another --name"
-
-
-def _run(study: Study, options: Options, store: Store, place: Place, listener: Listener, shipper: Shipper) -> list[str]:
-    from sweeps.search import LedgerSearch, open_study
-    from sweeps.telling import warm_start
-
-    for source in options.warm_start:
-        opened = open_study(store.journal, study, options.seed)
-        warm_start(opened, study, Store(store.folder.parent / source))
-    seeds = [options.seed + index for index in range(study.seeds)]
-    missing = _missing(study, store, [{"role": role, "changes": changes} for role, changes in study.owed(seeds)])
-    finally_ = Replicates(study, store, seeds, listener)
-    search = LedgerSearch(study, store, missing, trials=study.trials, seed=options.seed, finally_=finally_)
-    if not search.left and not finally_.owed():
-        return []
-    from sweeps.tuning import Pool
-
-    stages: list[Stage] = plan(study, seeds, len(open_data(study.base, place).train))
-    # Ray sets handlers of its own when it starts.
-    with Pool(study, store, place, options, listener) as pool, stoppable():
-        shipper.start()
-        listener.phase("stages", len(stages))
-        make_all(
-            stages, place, cpus=options.cpus_per_trial, gpus=options.gpus_per_trial, done=lambda: listener.advance()
-        )
-        listener.phase("search", search.left)
-        pool.fit(search, search.left + finally_.most)
-        return pool.errors
-
-
-@dataclass(frozen=True)
-class Replicates:
-    """The replicates that a sweep owes: asked for when all other trials are done."""
-
-    study: Study
-    store: Store
-    seeds: list[int]
-    listener: Listener | None = None
-
-    @property
-    def most(self) -> int:
-        """How many there can be."""
-        return len(self.study.space.constructions) * (len(self.seeds) - 1)
-
-    def owed(self) -> list[Config]:
-        """Those that are missing."""
-        return _missing(self.study, self.store, replicates(self.study, self.store, self.seeds))
-
-    def __call__(self) -> list[Config]:
-        """Their phase begins, if there are any."""
-        owed = self.owed()
-        if self.listener and owed:
-            self.listener.phase("replicates", len(owed))
-        return owed
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """A terminal does not travel."""
-        return Replicates, (self.study, self.store, self.seeds)
-
-
-def replicates(study: Study, store: Store, seeds: list[int]) -> list[Config]:
-    """For each searched construction the configuration that validation chose, on the other seeds.
-
-    Chosen is by the mean over the seeds that a configuration has: of those that satisfy the constraints, if any do,
-    the best single objective; of two, the best first objective among those with q_bar of at least the study's floor,
-    and if none has it, the best q_bar.
-    """
-    found: dict[str, list[Row]] = {}
-    for row in store.rows():
-        if row["role"] in ("search", "replicate") and row["status"] == "done":
-            name = row["construction"]
-            drawn = {field.name: row[field.name] for field in study.space.fields(name)}
-            found.setdefault(study.trial({"construction": name, **drawn}).key, []).append(row)
-    owed: list[Config] = []
-    for construction in study.space.constructions:
-        own = [
-            rows
-            for rows in found.values()
-            if rows[0]["construction"] == construction and any(row["role"] == "search" for row in rows)
-        ]
-        if not own:
-            continue
-        best = _chosen(study, own)
-        point: Changes = {
-            "construction": construction,
-            **{field.name: best[0][field.name] for field in study.space.fields(construction)},
-        }
-        there = {row["seed"] for row in best}
-        owed += [{"role": "replicate", "changes": {**point, "seed": seed}} for seed in seeds if seed not in there]
-    return owed
-
-
-def _chosen(study: Study, configurations: list[list[Row]]) -> list[Row]:
-    def mean(rows: list[Row], name: str) -> float:
-        values = [row[name] for row in rows if row[name] is not None]
-        return fmean(values) if values else 0.0  # a single network has no path that could dip
-
-    allowed = [rows for rows in configurations if all(study.feasible(row) is not False for row in rows)]
-    left = allowed or configurations
-    if len(study.objectives) == 1:
-        (name,), (sign,) = study.objectives, study.signs
-        return max(left, key=lambda rows: (sign * mean(rows, name), rows[0]["key"]))
-    accuracy, q_bar = study.objectives
-    connected = [rows for rows in left if mean(rows, q_bar) >= study.q_bar_floor]
-    if connected:
-        return max(connected, key=lambda rows: (mean(rows, accuracy), mean(rows, q_bar), rows[0]["key"]))
-    return max(left, key=lambda rows: (mean(rows, q_bar), rows[0]["key"]))
-
-
-def _missing(study: Study, store: Store, configs: list[Config]) -> list[Config]:
-    named = {study.trial(config["changes"]).key: config for config in configs}
-    return [config for key, config in named.items() if store.row(key) is None]
-
-
-def place_of(options: Options) -> Place:
-    """The folders and the machine of the trials."""
-    cache = {"cache": options.cache} if options.cache else {}
-    runs = (options.storage / "runs").resolve()
-    data = options.data.resolve() if options.data else None
-    ood_data = options.ood_data.resolve() if options.ood_data else None
-    share = min(1.0, options.gpus_per_trial) or 1.0
-    remote = options.mirror or Nowhere()
-    return Place(
-        machine=options.machine, data=data, ood_data=ood_data, runs=runs, remote=remote, gpu_share=share, **cache
+        return "the study has no trials"
+    return (
+        f"all {count} trials diverged (the training loss, weights or scores were not finite): "
+        "lower the learning rate with --set lr=… and choose a new --name"
     )
 
 
-def _bring(mirror: Mirror, store: Store) -> None:
-    """Make what a launcher needs of a sweep what it is in the storage; drop checkpoints of finished trials there."""
-    for path in (store.folder / "sweep.json", store.journal):
-        mirror.fetch(path, anew=True)
-    mirror.prune(store.folder / "tables")
-    mirror.pull(store.folder / "tables")
+def _run_jobs(
+    study: Study,
+    options: Options,
+    store: Store,
+    place: Place,
+    listener: Listener,
+    uploader: Uploader,
+    data: Description,
+) -> list[str]:
+    from sweeps.search.feedback import warm_start
+    from sweeps.search.journal import open_study
+    from sweeps.search.searcher import ResumableSearch
+
+    for source in options.warm_start:
+        opened = open_study(store.journal, study, options.seed)
+        if not warm_start(opened, study, Store(store.folder.parent / source)):
+            listener.note(f"--warm-start {source}: none of its finished trials lies in the space of this search")
+    owed = missing_jobs(store, study.owed_jobs(study.reported_seeds(options.seed)))
+    fresh = FreshSeeds(study, store, options.seed, listener)
+    search = ResumableSearch(study, store, owed, trials=study.trials, seed=options.seed, final_jobs=fresh)
+    if not search.left and not fresh.missing():
+        return []
+    from sweeps.execution.tuner import Pool
+
+    stages: list[Stage] = plan_stages(study, options.seed, len(open_data(study.base, place).train))
+    with last_words(), Pool(study, store, place, options, listener) as pool:
+        uploader.start()
+        most = search.left + fresh.most
+        listener.note(data.summary())
+        if warning := warn_of_emulation(study.base, place, options):
+            listener.note(warning)
+        listener.note(_describe_launch(study, options, store, f"{len(stages)} stages and up to {most} trials", pool))
+        listener.phase("stages", len(stages))
+        train_stages(
+            stages, place, cpus=options.cpus_per_trial, gpus=options.gpus_per_trial, done=lambda: listener.advance()
+        )
+        listener.phase("search", search.left, fresh.most)
+        pool.fit(search, most)
+        return pool.errors
+
+
+def _sources(options: Options) -> dict[str, str | None]:
+    """Where the images are, for those who use the networks later."""
+    named = {"source": options.data, "ood_source": options.ood_data}
+    return {name: str(path.resolve()) if path else None for name, path in named.items()}
+
+
+def _describe_launch(study: Study, options: Options, store: Store, work: str, pool: "Pool") -> str:
+    """Describe the work of a launch, its parallelism, and its duration as far as earlier trials show it."""
+    from sweeps.execution.plan import estimated_seconds, known_throughput, plan_sweep, remaining_work
+
+    finished = len(store.keys())
+    words = f"sweep {store.name}: {work} to run, {finished} trials finished, {pool.concurrency} at once"
+    if not any(options.storage.glob("*/tables/trials/*")):
+        return f"{words}; no trial has finished in this storage, so the duration is unknown"
+    planned = plan_sweep(study, options)
+    stages, roles = remaining_work(planned)
+    known = known_throughput(planned, options, given=None, probing=False)
+    estimates = estimated_seconds([*stages, *chain.from_iterable(roles.values())], known)
+    parts = [f"{seconds / 60 / pool.concurrency:.2g} minutes on {device}" for device, seconds in estimates.items()]
+    return f"{words}; about {' or '.join(parts)}" if parts else f"{words}; the duration of such trials is unknown"
+
+
+def _download_sweep(mirror: Mirror, store: Store) -> str | None:
+    """Download the files that a launcher needs; remove checkpoints of finished trials from the store.
+
+    Returns what is wrong with the searcher's journal; None if nothing is.
+    """
+    for name in ("sweep.json", "verdicts.json", "reruns.json"):
+        mirror.fetch(store.folder / name, anew=True)
+    damage = download_journal(mirror, store.journal)
+    mirror.fetch(compact_path(store.folder))  # that of this machine, if there is one, holds more rows
+    mirror.prune_folder(store.folder / "tables")
+    for part in ("tables", "earlier"):
+        mirror.pull_folder(store.folder / part)
     finished = set(store.keys())
-    for path in mirror.files(store.folder / "scratch"):
+    for path in mirror.list_files(store.folder / "scratch"):
         if path.parent.name in finished:
             mirror.remove(path)
+    return damage
 
 
 @contextmanager
-def _claimed(store: Store, study: Study, options: Options) -> Iterator[None]:
-    """The sweep's folder, held by one launcher, for one definition of the study; gone again if nothing came of it."""
-    made = [folder for folder in (store.folder, *store.folder.parents) if not folder.exists()]
-    with locked(store), leased(options.mirror, store):
-        if options.mirror:
-            _bring(options.mirror, store)
-        begun = (store.folder / "sweep.json").exists()
-        hold(store, study, options.seed)
-        if options.mirror:
-            options.mirror.send(store.folder / "sweep.json")
+def _claimed_folder(
+    store: Store, study: Study, options: Options, data: Description
+) -> Iterator[tuple[Study, list[str]]]:
+    """Lock the sweep's folder for one launcher and one study; remove a new folder if the launch is refused.
+
+    Yields the study with its precision resolved, and what the user should know: a damaged journal, what precision=auto
+    became, and plugins whose code has changed.
+    """
+    created = [folder for folder in (store.folder, *store.folder.parents) if not folder.exists()]
+    with locked_folder(store), leased_sweep(options.mirror, store):
+        damage = _download_sweep(options.mirror, store) if options.mirror else None
+        existed = (store.folder / "sweep.json").exists()
         try:
-            yield
+            check_imported(store)
+            place = options.make_place()
+            study, decision = resolve_precision(study, store, lambda trial: decide_at_launch(trial, place, options))
+            match_manifest(store, study, options.seed, options.mirror)
+            record_data(store, data.facts() | _sources(options))
+            record_varied(store, study, options.seed)
+            notes = [damage] if damage else []
+            if decision:
+                record_probe(store, decision.facts())
+                notes.append(f"precision=auto became {decision}")
+            notes += record_plugins(store)
+            if options.mirror:
+                options.mirror.send(store.folder / "sweep.json")
+            yield study, notes
         except UsageError:
-            if options.mirror and not begun and not store.keys():
+            if options.mirror and not existed and not store.keys():
                 options.mirror.remove(store.folder)
-            if store.folder in made and not store.keys():
+            if store.folder in created and not store.keys():
                 shutil.rmtree(store.folder)
-                with suppress(OSError):  # not empty: other sweeps are there
-                    for folder in made[1:]:
+                with suppress(OSError):  # not empty: it holds other sweeps
+                    for folder in created[1:]:
                         folder.rmdir()
             raise
 
 
-def _answers(shipper: Shipper, listener: Listener) -> None:
-    """Raise UsageError for a tracking store that cannot be; say so if it is away, for that need not stop a sweep."""
+@contextmanager
+def _leftovers_removed(store: Store, place: Place) -> Iterator[None]:
+    """Remove Tune's folders and temporary files of a launch that is stopped or refused; checkpoints stay."""
     try:
-        shipper.opened()
+        yield
+    except BaseException:
+        remove_leftovers(store, place.runs)
+        raise
+
+
+def _check_owner(store: Store, uri: str) -> None:
+    """Raise OwnerError if the tracking store has another sweep of this name; its other errors are reported later."""
+    try:
+        check_database(store, uri)
+    except OwnerError:
+        raise
+    except UsageError:
+        return
+
+
+def _check_tracking(uploader: Uploader, listener: Listener) -> None:
+    """Raise UsageError for an invalid tracking store; an outage is announced and does not stop the sweep."""
+    try:
+        uploader.wait_until_open()
     except OutageError as error:
-        listener.note(f"{error}; trials run, and are logged when it answers")
-
-
-def _tracked(store: Store, uri: str) -> bool:
-    """Whether MLflow has every trial already: then its slow import is spared."""
-    try:
-        known = json.loads((store.folder / "tracked.json").read_text())
-    except (OSError, ValueError):  # torn: looked up once more
-        return False
-    return bool(known == {"uri": shown(uri), "keys": store.keys()})
+        listener.note(f"{error}; trials continue and are logged once it answers")

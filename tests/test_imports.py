@@ -14,7 +14,7 @@ for name in modules:
     if not name.endswith("__main__"):
         importlib.import_module(name)
 assert len(modules) > 5, modules
-others = {"ray", "optuna", "mlflow", "pyarrow", "pydantic", "beartype", "sweeps", "analysis", "launch"}
+others = {"ray", "optuna", "mlflow", "pyarrow", "pydantic", "beartype", "sweeps", "analysis", "cli", "launch"}
 foreign = {name.partition(".")[0] for name in sys.modules} & others
 assert not foreign, f"basin imports {sorted(foreign)}"
 """

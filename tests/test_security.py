@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from basin.environment import parse_settings
 from basin.errors import UsageError
-from basin.place import settled
-from sweeps.database import shown, unreachable
-from sweeps.studies import build
+from sweeps.storage.address import hide_secrets
+from sweeps.study.catalog import build
+from sweeps.tracking.uri import unreachable_error
 
-PACKAGES = ("basin", "sweeps", "analysis", "benchmarks")
+PACKAGES = ("basin", "sweeps", "analysis", "benchmarks", "stats", "cli")
 LOADERS = {
     ("torch", "load"),
     ("pickle", "load"),
@@ -54,7 +55,7 @@ def test_no_code_is_read_from_a_file_or_a_text(root: Path) -> None:
 def test_a_setting_is_never_evaluated(field: str, text: str, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     with pytest.raises(UsageError, match=f"{field}="):
-        build("quickstart", None).set(settled([f"{field}={text.format(trace)}"])[1])
+        build("quickstart", None).with_settings(parse_settings([f"{field}={text.format(trace)}"])[1])
     assert not trace.exists()
 
 
@@ -63,11 +64,11 @@ def test_a_setting_is_never_evaluated(field: str, text: str, tmp_path: Path) -> 
     [
         ("http://user:geheim@host:5000/x", "http://***@host:5000/x"),
         ("postgresql+psycopg2://user:geheim@host/db", "postgresql+psycopg2://***@host/db"),
-        ("postgresql://host/db?user=me&password=geheim&a=1", "postgresql://host/db?user=me&password=***&a=1"),
+        ("postgresql://host/db?user=me&password=geheim&a=1", "postgresql://host/db?user=me&password=***&a=***"),
         ("sqlite:////folder/mlflow.db", "sqlite:////folder/mlflow.db"),
         ("no route to http://:geheim@host: gone", "no route to http://***@host: gone"),
     ],
 )
 def test_an_address_is_shown_without_its_secret(address: str, expected: str) -> None:
-    assert shown(address) == expected
-    assert "geheim" not in str(unreachable(address, RuntimeError(f"refused by {address}")))
+    assert hide_secrets(address) == expected
+    assert "geheim" not in str(unreachable_error(address, RuntimeError(f"refused by {address}")))

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from beartype.roar import BeartypeCallHintViolation
 from jaxtyping import TypeCheckError
 
 from basin import stack
+from basin.data.archives import read_source
 from basin.ensemble import Ensemble
 from basin.spec import Bounds
 
@@ -22,3 +24,8 @@ def test_a_wrong_shape_in_a_dataclass_is_refused() -> None:
 
 def test_an_integer_is_a_number() -> None:
     assert Bounds(0, 1).high == 1
+
+
+def test_a_wrong_type_is_refused_where_no_shape_is_annotated() -> None:
+    with pytest.raises(BeartypeCallHintViolation, match="source"):
+        read_source("not a path", str.isalpha)  # type: ignore[arg-type]

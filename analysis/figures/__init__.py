@@ -1,1 +1,1 @@
-"""One file a figure: `TITLE`, `WHAT`, `NEEDS` and `draw(tables) -> Drawn`; a file dropped here registers itself."""
+"""Figures, one file each: `TITLE`, `WHAT`, `NEEDS` and `draw(tables) -> Drawn`. A file added here registers itself."""

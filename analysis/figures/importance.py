@@ -1,74 +1,80 @@
-"""Which hyperparameters matter for accuracy and which for connectivity."""
+"""Importance of the hyperparameters for accuracy and for connectivity."""
 
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from analysis import style
+from analysis.constructions import order
+from analysis.data.queries import Row, Tables, evaluation_names, hyperparameter_names
 from analysis.errors import Missing
-from analysis.queries import EVALUATION, Row, Tables, hyperparameters
-from analysis.registry import Drawn
+from analysis.output import style
+from analysis.output.registry import Drawn
+from basin.api.style import Look
 
 TITLE = "Importance of hyperparameters"
+QUESTION = "Which hyperparameters matter?"
 WHAT = (
-    "How much a forest of trees that predicts a validation score from the searched hyperparameters loses when one of "
-    "them is shuffled among trials (permutation importance, Breiman 2001, in units of R², bars: standard deviation "
-    "over 6 shuffles), over the trials of a search or grid. The title says the forest's R² on trials that each tree "
-    "has not seen; near or below 0 it has learned nothing, and neither does the figure say anything."
+    "Permutation importance (Breiman 2001) of the searched hyperparameters: the loss of R² when one of them is "
+    "shuffled among trials, for a random forest that predicts a validation score from the trials of a search or grid. "
+    "Bars: standard deviation over 6 shuffles. The title gives the forest's out-of-bag R²; at or below 0 the forest "
+    "has learned nothing and its importances mean nothing."
 )
-NEEDS = "python launch.py sweep {sweep} --trials 40"
+NEEDS = "quickstart --trials 40"
 LEAST = 10
-"""Trials of a construction below which nothing is fitted."""
+"""Minimum number of trials of a construction for a fit."""
 MOST = 2000
-"""Trials that are fitted at most, every n-th by key."""
+"""Maximum number of trials in a fit; of more, every n-th by key is used."""
 TREES = 60
 
 
 def draw(tables: Tables) -> Drawn:
-    """A row of two panels a (dataset, model) and construction: accuracy, connectivity."""
-    found: dict[str, tuple[list[Row], list[str]]] = {}
+    """Draw a row of two panels per (dataset, model) and construction: accuracy, connectivity."""
+    fitted: dict[str, tuple[list[Row], list[str]]] = {}
     for setting in tables.settings:
-        for name in style.order(tables.constructions):
+        for name in order(tables.constructions):
             of = (*setting, name)
             rows = [r for r in tables.rows if (r["dataset"], r["model"], r["construction"]) == of]
             rows = [r for r in rows if r["role"] in ("search", "grid")]
-            varied = _varied(tables, rows)
+            varied = _varied_names(tables, rows)
             if len(rows) >= LEAST and varied:
-                found[" · ".join(setting) + f": {name}"] = rows[:: -(-len(rows) // MOST)], varied
-    if not found:
+                fitted[" · ".join(setting) + f": {name}"] = rows[:: -(-len(rows) // MOST)], varied
+    if not fitted:
         raise Missing(f"no construction has {LEAST} trials of a search or grid in which a hyperparameter varies")
-    most = max(len(varied) for _, varied in found.values())
-    figure, axes = style.panels(2 * len(found), columns=2, width=4.4, height=1.0 + 0.27 * most)
+    most = max(len(varied) for _, varied in fitted.values())
+    figure, axes = style.panels(2 * len(fitted), columns=2, width=4.4, height=1.0 + 0.27 * most)
     looks = style.looks(tables)
     data: dict[str, Any] = {}
-    for left, right, (title, (rows, varied)) in zip(axes[::2], axes[1::2], found.items(), strict=True):
+    for left, right, (title, (rows, varied)) in zip(axes[::2], axes[1::2], fitted.items(), strict=True):
         look = looks[title.rpartition(": ")[2]]
         for ax, metric, words in ((left, "accuracy", "accuracy"), (right, "q_bar", r"$\bar{q}$")):
-            shown = _importance(tables, rows, varied, metric)
-            _bars(ax, shown, look)
+            shown = _permutation_importance(tables, rows, varied, metric)
+            _draw_bars(ax, shown, look)
             score = "" if shown["r2"] is None else f", R² = {shown['r2']:.2f}".replace("-", "−")
             ax.set_title(f"{title}\nvalidation {words}, {len(rows)} trials{score}", fontsize=8.5)
             data[f"{title}, {metric}"] = shown
-    return Drawn(figure, [row["key"] for rows, _ in found.values() for row in rows], data)
+    drawn = chain.from_iterable(rows for rows, _ in fitted.values())
+    return Drawn(figure, [row["key"] for row in drawn], data)
 
 
-def _varied(tables: Tables, rows: list[Row]) -> list[str]:
-    """Numeric hyperparameters with more than one value, but for how a trial is measured."""
-    return [
-        name
-        for name in hyperparameters(tables.trials.schema)
-        if name not in EVALUATION
-        and len(values := {row[name] for row in rows} - {None}) > 1
-        and all(isinstance(value, (int, float)) for value in values)
-        and all(row[name] is not None for row in rows)
-    ]
+def _varied_names(tables: Tables, rows: list[Row]) -> list[str]:
+    """Return the numeric hyperparameters with more than one value, without those of the evaluation."""
+    measuring = evaluation_names(tables.trials.schema)
+    names = [name for name in hyperparameter_names(tables.trials.schema) if name not in measuring]
+    return [name for name in names if _varies([row[name] for row in rows])]
 
 
-def _importance(tables: Tables, rows: list[Row], varied: list[str], metric: str) -> dict[str, Any]:
+def _varies(values: Sequence[Any]) -> bool:
+    """Tell whether values are numbers, all known, and not all the same."""
+    return len(set(values)) > 1 and all(isinstance(value, (int, float)) for value in values)
+
+
+def _permutation_importance(tables: Tables, rows: list[Row], varied: list[str], metric: str) -> dict[str, Any]:
     # Both take seconds to import, and no other figure needs them.
-    from sklearn.ensemble import RandomForestRegressor
-    from sklearn.inspection import permutation_importance
+    from sklearn.ensemble import RandomForestRegressor  # type: ignore[import-untyped]
+    from sklearn.inspection import permutation_importance  # type: ignore[import-untyped]
 
     try:
         column = tables.column(metric, rows, "val")
@@ -79,20 +85,20 @@ def _importance(tables: Tables, rows: list[Row], varied: list[str], metric: str)
     scores = np.argsort(np.argsort([row[column] for row in rows])).astype(float)
     values = np.array([[float(row[name]) for name in varied] for row in rows])
     forest = RandomForestRegressor(TREES, min_samples_leaf=2, oob_score=True, random_state=0).fit(values, scores)
-    found = permutation_importance(forest, values, scores, n_repeats=6, random_state=0)
+    importances = permutation_importance(forest, values, scores, n_repeats=6, random_state=0)
     return {
         "names": varied,
-        "mean": found.importances_mean.round(4).tolist(),
-        "deviation": found.importances_std.round(4).tolist(),
+        "mean": importances.importances_mean.round(4).tolist(),
+        "deviation": importances.importances_std.round(4).tolist(),
         "r2": round(float(forest.oob_score_), 3),
     }
 
 
-def _bars(ax: Axes, shown: dict[str, Any], look: style.Look) -> None:
+def _draw_bars(ax: Axes, shown: dict[str, Any], look: Look) -> None:
     names, means, deviations = shown["names"], shown["mean"], shown["deviation"]
     order = np.argsort(means)
-    colour = look.colour if shown["r2"] is not None and shown["r2"] > 0 else style.tint(look.colour, 0.7)
-    bars = {"color": colour, "height": 0.6, "error_kw": {"elinewidth": 0.8, "capsize": 2}}
+    colour = look.colour if shown["r2"] is not None and shown["r2"] > 0 else style.mix_with_white(look.colour, 0.7)
+    bars: dict[str, Any] = {"color": colour, "height": 0.6, "error_kw": {"elinewidth": 0.8, "capsize": 2}}
     ax.barh(range(len(names)), [means[i] for i in order], xerr=[deviations[i] for i in order], **bars)
     ax.set_yticks(range(len(names)), [names[i] for i in order])
     ax.set_xlim(left=min(0.0, *means))

@@ -1,152 +1,179 @@
-"""Quality against cost: what an ensemble takes to train, and what it is worth."""
+"""Quality against the cost of training."""
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis import style
-from analysis.equivalent import Worth, deep_like, in_text, worth
+from analysis.answers.worth import deep_equivalent, deep_like, in_text, on_curve
+from analysis.constructions import order
+from analysis.data.queries import Configuration, Tables, best_by_construction, estimate_metric, keys_of, whole_seconds
 from analysis.errors import Missing
-from analysis.queries import Configuration, Tables, best_by_construction, estimate, seconds
-from analysis.registry import Drawn
-from analysis.statistics import mean_interval
+from analysis.output import style
+from analysis.output.registry import Drawn
+from stats.equivalent import Equivalent
+from stats.intervals import Range, mean_interval, median_range
 
 TITLE = "Quality against cost"
+QUESTION = "What does training cost?"
 WHAT = (
-    "Accuracy of each construction's configuration (bars: 95 % t interval over seeds) against the passes that its "
-    "training took (one batch, one network, forward and backward; a filled marker counts the ensemble's own, a shared "
-    "trunk once, a hollow one its teachers' passes and forwards too, three forwards a pass), and against wall seconds: "
-    "the trial from start to end, measuring included, and the single runs that it is built from (members, teachers, "
-    "trunk), which trials share and of which each is charged the whole. Runs that were made before their seconds were "
-    "kept have none: the panel names the constructions that it lacks for that, or says that it is without these runs. "
-    "Seconds depend on what else the machine did: to compare what training costs, compare passes. Grey line: deep "
-    "ensembles by their number of members. Last panel: how many members of a deep ensemble each is worth (DEE, by "
-    "calibrated log-likelihood); there if the results hold deep ensembles of several sizes (launch.py sweep "
-    "ensemble-size, then --with ensemble-size)."
+    "Accuracy of each construction (bars: 95 % interval over seeds and images) against training passes (one batch, "
+    "one network, forward and backward) and against wall seconds (median; bars: range over seeds). Filled markers "
+    "count the ensemble's own passes, a shared trunk once; hollow ones add the passes and forwards of its teachers, "
+    "three forwards as one pass. Wall seconds cover the trial, evaluation included, and the whole of every stage that "
+    "it is built from (members, teachers, trunk), although trials share stages. Constructions whose stages have no "
+    "recorded seconds are named. Wall time depends on the load of the machine: use passes to compare training cost. "
+    "Grey line: deep ensembles by their number of members, if there are several. Last panel: deep-ensemble equivalent "
+    "(DEE) by calibrated NLL, if the results contain a deep ensemble."
 )
-NEEDS = "python launch.py sweep {sweep}"
+NEEDS = "quickstart"
 
 Cost = Callable[[dict[str, Any]], float | None]
 
 
 def draw(tables: Tables) -> Drawn:
-    """A row of three panels a (dataset, model): accuracy against passes and seconds, worth against passes."""
-    found = {setting: _able(tables, by_name) for setting, by_name in best_by_construction(tables).items()}
-    found = {setting: able for setting, able in found.items() if able}
-    if not found:
+    """Draw three panels per (dataset, model): accuracy against passes and seconds, DEE against passes."""
+    by_setting = {setting: _with_costs(tables, by_name) for setting, by_name in best_by_construction(tables).items()}
+    by_setting = {setting: able for setting, able in by_setting.items() if able}
+    if not by_setting:
         raise Missing(f"no finished trial has passes and accuracy on the {tables.split} split")
-    worths = {key: {name: worth(tables, c) for name, c in able.items()} for key, able in found.items()}
-    wide = 3 if any(w for by_name in worths.values() for w in by_name.values()) else 2
-    figure, axes = style.panels(wide * len(found), columns=wide, width=3.9, height=3.0)
+    worths = {key: {name: deep_equivalent(tables, c) for name, c in able.items()} for key, able in by_setting.items()}
+    wide = 3 if any(chain.from_iterable(by_name.values() for by_name in worths.values())) else 2
+    figure, axes = style.panels(wide * len(by_setting), columns=wide, width=3.9, height=3.0)
     data: dict[str, Any] = {}
-    for index, (setting, able) in enumerate(found.items()):
+    sized = False
+    for index, (setting, able) in enumerate(by_setting.items()):
         left, middle, *right = axes[wide * index : wide * (index + 1)]
-        _sizes(left, tables, next(iter(able.values())))
-        data["/".join(setting)] = {"passes": _panel(left, tables, able, _passes, _teachers)}
-        data["/".join(setting)]["seconds"] = _times(middle, tables, able)
+        sized |= _draw_sizes(left, tables, next(iter(able.values())))
+        data["/".join(setting)] = {"passes": _draw_panel(left, tables, able, _own_passes, _teacher_passes)}
+        data["/".join(setting)]["seconds"] = _draw_times(middle, tables, able)
         left.set_title(" · ".join(setting))
         left.set_xlabel("passes (batches of one network)")
         for ax in right:
-            data["/".join(setting)]["dee"] = _worths(ax, tables, able, worths[setting])
-    names = {name for able in found.values() for name in able}
+            data["/".join(setting)]["dee"] = _draw_worths(ax, tables, able, worths[setting])
+    names = set(chain.from_iterable(by_setting.values()))
     looks = {name: look for name, look in style.looks(tables).items() if name in names}
     hollow = Line2D([], [], ls="", marker="o", color=style.GREY, mfc="white", label="with teachers")
     sizes = Line2D([], [], marker=".", color=style.GREY, lw=1, label="deep by members")
-    style.legend(figure, looks, points=True, more=[hollow, sizes])
-    return Drawn(figure, [key for able in found.values() for c in able.values() for key in c.keys], data)
+    taught = any(_has_teachers(panel["passes"]) for panel in data.values())
+    more = [*([hollow] if taught else []), *([sizes] if sized else [])]
+    style.draw_legend(figure, looks, points=True, more=more)
+    return Drawn(figure, keys_of(chain.from_iterable(able.values() for able in by_setting.values())), data)
 
 
-def _able(tables: Tables, by_name: dict[str, Configuration]) -> dict[str, Configuration]:
+def _with_costs(tables: Tables, by_name: dict[str, Configuration]) -> dict[str, Configuration]:
     return {
         name: by_name[name]
-        for name in style.order(by_name)
-        if estimate(tables, by_name[name], "accuracy") and _mean(by_name[name], _passes) is not None
+        for name in order(by_name)
+        if estimate_metric(tables, by_name[name], "accuracy") and _mean_cost(by_name[name], _own_passes) is not None
     }
 
 
-def _passes(row: dict[str, Any]) -> float | None:
+def _own_passes(row: dict[str, Any]) -> float | None:
     return row.get("passes")
 
 
-def _teachers(row: dict[str, Any]) -> float | None:
-    """Passes of the teachers' training, and a third of one for each of their forwards."""
+def _teacher_passes(row: dict[str, Any]) -> float | None:
+    """Return the passes of the teachers' training, each of their forwards counted as a third of a pass."""
     return (row.get("teacher_passes") or 0) + (row.get("teacher_forwards") or 0) / 3
 
 
-def _mean(configuration: Configuration, cost: Cost) -> float | None:
-    found = mean_interval(value for row in configuration.rows if (value := cost(row)) is not None)
-    return found.mean if found else None
+def _mean_cost(configuration: Configuration, cost: Cost) -> float | None:
+    estimate = mean_interval(value for row in configuration.rows if (value := cost(row)) is not None)
+    return estimate.mean if estimate else None
 
 
-def _sizes(ax: Axes, tables: Tables, like: Configuration) -> None:
-    """Draws deep ensembles of other sizes, each with its number of members."""
+def _cost_spread(configuration: Configuration, cost: Cost) -> Range | None:
+    return median_range(value for row in configuration.rows if (value := cost(row)) is not None)
+
+
+def _has_teachers(panel: dict[str, Any]) -> bool:
+    return any(shown["with_teachers"] > shown["cost"] for shown in panel.values())
+
+
+def _draw_sizes(ax: Axes, tables: Tables, like: Configuration) -> bool:
+    """Draw deep ensembles by size, labelled with their number of members; return whether there are several."""
     points: dict[int, tuple[float, float]] = {}
     for deep in deep_like(tables, like):
-        passes, accuracy = _mean(deep, _passes), estimate(tables, deep, "accuracy")
+        passes, accuracy = _mean_cost(deep, _own_passes), estimate_metric(tables, deep, "accuracy")
         if passes is not None and accuracy:
             points[deep.hyperparameters["members"]] = passes, accuracy.mean
     if len(points) > 1:
         ordered = [points[members] for members in sorted(points)]
         ax.plot(*zip(*ordered, strict=True), color=style.GREY, lw=1, marker=".", zorder=1)
         for members, point in points.items():
-            place = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "fontsize": 7}
+            place: dict[str, Any] = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "fontsize": 7}
             ax.annotate(f"{members}", point, color=style.GREY, **place)
+    return len(points) > 1
 
 
-def _panel(
-    ax: Axes, tables: Tables, able: dict[str, Configuration], cost: Cost, more: Cost | None
+def _draw_panel(
+    ax: Axes, tables: Tables, able: dict[str, Configuration], cost: Cost, more: Cost | None, *, spread: bool = False
 ) -> dict[str, Any]:  # fmt: skip
-    looks, shown = style.looks(tables), {}
+    """Draw accuracy against the mean cost or, with `spread`, against its median with its range."""
+    looks = style.looks(tables)
+    shown: dict[str, Any] = {}
     for name, configuration in able.items():
-        x, found = _mean(configuration, cost), estimate(tables, configuration, "accuracy")
-        if x is None or found is None:
+        accuracy = estimate_metric(tables, configuration, "accuracy")
+        ends = _cost_spread(configuration, cost) if spread else None
+        x = ends.median if ends else _mean_cost(configuration, cost)
+        if x is None or accuracy is None:
             continue
         look = looks[name]
-        total = x + ((more and _mean(configuration, more)) or 0.0)
+        total = x + ((more and _mean_cost(configuration, more)) or 0.0)
         if total > x:
-            ax.plot([x, total], [found.mean, found.mean], color=look.colour, lw=0.8, ls=(0, (1, 1.5)))
-            ax.plot(total, found.mean, color=look.colour, marker=look.marker, ms=6, mfc="white", ls="")
-        marks = {"color": look.colour, "marker": look.marker, "ms": 6, "capsize": 2, "elinewidth": 0.8, "zorder": 3}
-        ax.errorbar(x, found.mean, found.half or 0.0, mec="white", mew=0.5, **marks)
-        shown[name] = {"cost": x, "with_teachers": total, "accuracy": found.mean, "half": found.half}
+            ax.plot([x, total], [accuracy.mean, accuracy.mean], color=look.colour, lw=0.8, ls=(0, (1, 1.5)))
+            ax.plot(total, accuracy.mean, color=look.colour, marker=look.marker, ms=6, mfc="white", ls="")
+        marks: dict[str, Any] = {
+            "color": look.colour,
+            "marker": look.marker,
+            "ms": 6,
+            "capsize": 2,
+            "elinewidth": 0.8,
+            "zorder": 3,
+        }
+        wide = [[x - ends.low], [ends.high - x]] if ends else None
+        ax.errorbar(x, accuracy.mean, accuracy.half or 0.0, wide, mec="white", mew=0.5, **marks)
+        shown[name] = {"cost": x, "with_teachers": total, "accuracy": accuracy.mean, "half": accuracy.half}
     ax.set_ylabel(f"{tables.split} accuracy (%)")
     ax.margins(x=0.1)
     ax.set_xlim(left=0)
     return shown
 
 
-def _times(ax: Axes, tables: Tables, able: dict[str, Configuration]) -> dict[str, Any]:
-    """Accuracy against wall time with shared runs; what they took is not known of older ones, and then named."""
-    unknown = [name for name, configuration in able.items() if _mean(configuration, seconds) is None]
+def _draw_times(ax: Axes, tables: Tables, able: dict[str, Configuration]) -> dict[str, Any]:
+    """Draw accuracy against wall time with stages; name the constructions whose stage time is unknown."""
+    unknown = [name for name, configuration in able.items() if _mean_cost(configuration, whole_seconds) is None]
     whole = len(unknown) < len(able)
-    shown = _panel(ax, tables, able, seconds if whole else lambda row: row.get("seconds"), None)
-    ax.set_xlabel(f"wall time of a trial, {'with' if whole else 'without'} shared runs (s)")
+    shown = _draw_panel(ax, tables, able, whole_seconds if whole else lambda row: row.get("seconds"), None, spread=True)
+    ax.set_xlabel(f"wall time of a trial, {'with' if whole else 'without'} stages (s)")
     if whole and unknown:
-        words = f"seconds of shared runs not kept:\n{', '.join(unknown)}"
+        words = f"seconds of stages not kept:\n{', '.join(unknown)}"
         ax.set_title(words, fontsize=8, color=style.GREY)
     return shown
 
 
-def _worths(
-    ax: Axes, tables: Tables, able: dict[str, Configuration], worths: dict[str, Worth | None]
+def _draw_worths(
+    ax: Axes, tables: Tables, able: dict[str, Configuration], worths: dict[str, Equivalent | None]
 ) -> dict[str, Any]:  # fmt: skip
-    """Deep-ensemble equivalents against passes; an arrow where one lies beyond the curve."""
-    looks, shown = style.looks(tables), {}
-    for name, configuration in sorted(able.items(), key=lambda item: _mean(item[1], _passes) or 0.0):
-        found, x = worths[name], _mean(configuration, _passes)
-        if found is None or x is None:
+    """Draw deep-ensemble equivalents against passes."""
+    looks = style.looks(tables)
+    shown: dict[str, Any] = {}
+    for name, configuration in sorted(able.items(), key=lambda item: _mean_cost(item[1], _own_passes) or 0.0):
+        equivalent, x = worths[name], _mean_cost(configuration, _own_passes)
+        if equivalent is None or x is None:
             continue
-        look, y = looks[name], found[0] or found[1]
+        look, y = looks[name], on_curve(equivalent)
         ax.plot(x, y, color=look.colour, marker=look.marker, ms=6, mec="white", mew=0.5, ls="")
         above = len(shown) % 2 == 0  # neighbours may be worth the same, as a permuted ensemble is what the deep one is
-        place = {"xytext": (0, 6 if above else -6), "ha": "center", "va": "bottom" if above else "top"}
-        ax.annotate(in_text(found), (x, y), textcoords="offset points", fontsize=7.5, color=look.colour, **place)
-        shown[name] = in_text(found)
+        place: dict[str, Any] = {"xytext": (0, 6 if above else -6), "ha": "center", "va": "bottom" if above else "top"}
+        ax.annotate(str(equivalent), (x, y), textcoords="offset points", fontsize=7.5, color=look.colour, **place)
+        shown[name] = in_text(equivalent)
     if not shown:
         ax.set_axis_off()
-        words = "no deep ensembles of several sizes here:\nwhat the others are worth is not known"
+        words = "no deep ensemble to measure by"
         ax.text(0.5, 0.5, words, ha="center", va="center", color=style.GREY, transform=ax.transAxes)
         return shown
     ax.set_xlabel("passes (batches of one network)")

@@ -1,5 +1,5 @@
-"""The report: one HTML file that opens without a server or a network, with every figure, table and answer."""
+"""Report: one HTML file with every answer, figure and table, readable without a server or a network."""
 
-from analysis.report.build import write
+from analysis.report.build import write_report
 
-__all__ = ["write"]
+__all__ = ["write_report"]

@@ -1,162 +1,220 @@
-"""Draws, writes and gathers everything, and puts it into one page."""
+"""Draw every figure, build every table, and write the report."""
 
-import base64
-import io
 import json
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from analysis import registry, style
-from analysis import write as files
-from analysis.answers import answers
-from analysis.errors import Missing
-from analysis.queries import Tables, best_by_construction, estimate
-from analysis.registry import Entry
-from analysis.report import page, trials
-from analysis.report.chart import front
-from analysis.summary import summary
-from analysis.verify import unknown, verdicts
+from markupsafe import Markup
 
-DPI = 130
-"""Of the figures in the page: sharp on a phone, and small."""
-WIDE = 640
-"""Pixels from which a figure is scrolled on a phone: shrunk to the screen it could not be read."""
+from analysis.answers.headline import answer_questions
+from analysis.answers.summary import summary_text
+from analysis.data.queries import Row, Tables
+from analysis.errors import Missing
+from analysis.output import registry, style
+from analysis.output import write as files
+from analysis.output.registry import Entry
+from analysis.report import lead, page, planes, trials
+from analysis.report.chart import front_chart
+from analysis.tables.main import HEADLINE_WHAT, headline_sheet
+from analysis.verify import check_yardsticks, unknown_datasets
+
+SHOWN = 2
+"""Sentences of an answer that show, beside its first; the others fold."""
+WIDE = 760
+"""Width in pixels above which a phone scrolls a figure instead of shrinking it."""
+
+
+NO_MARKUP = Markup("")
 
 
 @dataclass
 class Made:
-    """A figure or table in the page: its markup, or what is missing and the command that makes it."""
+    """A figure or table in the page: its markup, or what is missing and the commands that add it."""
 
     entry: Entry
-    markup: str = ""
+    markup: Markup = NO_MARKUP
     missing: str = ""
+    commands: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
 
 
-def write(tables: Tables, out: Path | None = None, formats: Sequence[str] = ("png", "pdf")) -> Path:
-    """Writes figures, tables and summary into `out` (default: RESULTS/figures) and the page beside the tables."""
+def write_report(tables: Tables, out: Path | None = None, formats: Sequence[str] = ("png", "pdf")) -> Path:
+    """Write figures, tables and summary to `out` (default: RESULTS/figures), and the page to the results folder."""
     out = out or tables.folder / "figures"
     out.mkdir(parents=True, exist_ok=True)
-    figures = [_figure(entry, tables, out, formats) for entry in registry.figures()]
-    sheets = [_table(entry, tables, out) for entry in registry.tables()]
-    (out / "summary.md").write_text(summary(tables), encoding="utf-8")
+    figures = [_make_figure(entry, tables, out, formats) for entry in registry.figure_entries()]
+    sheets = [_make_table(entry, tables, out) for entry in registry.table_entries()]
+    (out / "summary.md").write_text(summary_text(tables), encoding="utf-8")
     target = tables.folder / ("report.html" if tables.split == "test" else f"report-{tables.split}.html")
-    target.write_text(_page(tables, figures, sheets), encoding="utf-8")
+    target.write_text(_page_text(tables, figures, sheets), encoding="utf-8")
     return target
 
 
-def _figure(entry: Entry, tables: Tables, out: Path, formats: Sequence[str]) -> Made:
+def _make_figure(entry: Entry, tables: Tables, out: Path, formats: Sequence[str]) -> Made:
     try:
         with style.house_style():
-            drawn = files.draw(entry, tables)
-            files.save(drawn, entry, tables, out, formats)
-            image = io.BytesIO()
-            drawn.figure.savefig(image, format="webp", dpi=DPI, pil_kwargs={"quality": 80, "method": 4})
+            drawn = files.draw_figure(entry, tables)
+            files.save_figure(drawn, entry, tables, out, formats)
+            data = lead.encode_figure(drawn.figure)
     except Missing as missing:
-        return Made(entry, missing=files.remedy(entry, tables, missing))
-    width, height = (round(size * DPI) for size in drawn.figure.get_size_inches())
-    data = base64.b64encode(image.getvalue()).decode()
-    alt = escape(f"{entry.title}. {entry.what}")
-    source = f"data:image/webp;base64,{data}"
-    kind = "wide" if width > WIDE else "narrow"
-    markup = f'<img class="{kind}" width="{width}" height="{height}" alt="{alt}" src="{source}">'
+        return Made(entry, missing=str(missing), commands=files.adding_commands(entry, tables))
+    width, height = (round(size * lead.DPI) for size in drawn.figure.get_size_inches())
+    markup = page.render(
+        "image.html",
+        kind="wide" if width > WIDE else "narrow",
+        width=width,
+        height=height,
+        alt=f"{entry.title}. {entry.what}",
+        source=f"data:image/webp;base64,{data}",
+    )
     return Made(entry, markup, keys=drawn.keys)
 
 
-def _table(entry: Entry, tables: Tables, out: Path) -> Made:
+def _make_table(entry: Entry, tables: Tables, out: Path) -> Made:
     try:
-        sheet = files.sheet(entry, tables)
+        sheet = files.build_sheet(entry, tables)
         files.save_sheet(sheet, entry, tables, out)
     except Missing as missing:
-        return Made(entry, missing=files.remedy(entry, tables, missing))
-    return Made(entry, sheet.html(), keys=sheet.keys)
+        return Made(entry, missing=str(missing), commands=files.adding_commands(entry, tables))
+    return Made(entry, page.sheet_table(sheet), keys=sheet.keys)
 
 
-def _page(tables: Tables, figures: Sequence[Made], sheets: Sequence[Made]) -> str:
-    held = trials.shown(tables)
+def _page_text(tables: Tables, figures: Sequence[Made], sheets: Sequence[Made]) -> str:
+    held = trials.shown_rows(tables)
     keys = {row["key"] for row in held}
     others = [row for row in tables.rows if row["key"] not in keys]
-    data = trials.columns(tables, held)
+    made = [*figures, *sheets]
     looks = style.looks(tables)
-    tips = [("key", "trial", False), ("construction", "construction", False), ("role", "role", False)]
-    tips += [("seed", "seed", False), ("q", "q̄ (points)", True)]
-    quality = [f"{tables.split}_{metric}" for metric in ("accuracy", "member_mean_accuracy", "nll", "ece")]
-    tips += [(name, name, True) for name in quality if name in data["varied"]]
-    tips += [(name, name, _number(data["varied"][name])) for name in data["searched"]]
-    state = {
-        "split": tables.split,
-        "trials": data,
-        "details": trials.details(tables, [row["key"] for row in held]),
-        "deep": _deep(tables),
-        "cells": trials.counted(tables, others),
-        "looks": {name: look.colour for name, look in looks.items()},
-        "spec": front(looks, tips),
-    }
+    state = _page_state(tables, held, others)
     sections = {
-        "Answers": _answers(tables),
-        "Explore": page.explorer(list(looks), held=len(held), out=len(others)),
-        "Figures": "".join(_entry(made) for made in figures),
-        "Tables": "".join(_entry(made) for made in sheets),
-        "Yardsticks": page.yardsticks(verdicts(tables), unknown(tables)),
-        "Provenance": _provenance(tables),
+        "Answer": _answers_section(tables),
+        "Explore": page.explorer_section(list(looks), held=len(held), out=len(others)),
+        "Valleys": page.planes_section(state["planes"], planes.MOST_SIDE),
+        "Questions": _question_groups(made),
+        "References": page.yardstick_table(check_yardsticks(tables), unknown_datasets(tables)),
+        "Provenance": _provenance_table(tables),
+        "Not shown": page.missing_table([one for one in made if one.missing]),
     }
     title = " + ".join(folder.resolve().name for folder in (tables.folder, *tables.more))
-    return page.document(title, sections, json.dumps(state, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+    text = json.dumps(state, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return page.whole_page(title, {name: markup for name, markup in sections.items() if markup}, text)
 
 
-def _deep(tables: Tables) -> dict[str, dict[str, float]]:
-    """What the deep ensemble of the others' recipe reaches, mean over seeds, by dataset and model."""
-    found: dict[str, dict[str, float]] = {}
-    for setting, by_name in best_by_construction(tables).items():
-        for metric in ("accuracy", "nll"):
-            level = estimate(tables, by_name["deep"], metric) if "deep" in by_name else None
-            if level:
-                found.setdefault(" · ".join(setting), {})[metric] = level.mean
-    return found
+def _page_state(tables: Tables, held: Sequence[Row], others: Sequence[Row]) -> dict[str, Any]:
+    """Return the data that the page draws: every number in it was computed here."""
+    columns = trials.trial_columns(tables, held)
+    facts = trials.column_facts(tables, columns)
+    looks = style.looks(tables)
+    storage = files.storage_option(tables)
+    return {
+        "split": tables.split,
+        "trials": columns,
+        "columns": facts,
+        "details": trials.trial_details(tables, [row["key"] for row in held]),
+        "deep": trials.reference_levels(tables, facts),
+        "fences": trials.column_fences(tables, held, facts),
+        "cells": trials.counted_cells(tables, others),
+        "fronts": trials.validation_fronts(tables),
+        "planes": planes.page_planes(tables),
+        "chosen": trials.chosen_configurations(tables),
+        "defaults": trials.sweep_defaults(tables),
+        "looks": {name: look.colour for name, look in looks.items()},
+        "spec": front_chart(looks),
+        "storage": f" {shlex.join(storage)}" if storage else "",
+    }
 
 
-def _number(values: Sequence[Any]) -> bool:
-    return all(value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in values)
+def _question_groups(made: Sequence[Made]) -> Markup:
+    """Return the figures and tables that there are, by the question that they help to answer."""
+    groups = []
+    for question in registry.QUESTIONS:
+        shown = [_entry_article(one) for one in made if one.entry.question == question and not one.missing]
+        if shown:
+            groups.append((question, NO_MARKUP.join(shown)))
+    return page.render("questions.html", groups=groups)
 
 
-def _answers(tables: Tables) -> str:
-    parts = []
-    for setting, lines in answers(tables).items():
-        items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-        parts.append(f"<h3>{escape(' · '.join(setting))}, {tables.split} split</h3><ul>{items}</ul>")
-    return "".join(parts)
+def _entry_article(made: Made) -> Markup:
+    first, _, rest = made.entry.what.partition(". ")
+    first = first if first.endswith(".") else f"{first}."
+    facts = {"first": first, "rest": rest, "trials": len(set(made.keys))}
+    return page.render("article.html", entry=made.entry, markup=made.markup, **facts)
 
 
-def _entry(made: Made) -> str:
-    name, title = made.entry.name, escape(made.entry.title)
-    if made.missing:
-        body = f'<p class="missing">Not made: {escape(made.missing)}</p>'
-    else:
-        count = len(set(made.keys))
-        body = f'<div class="scroll">{made.markup}</div><p class="what">{escape(made.entry.what)} ({count} trials)</p>'
-    return f'<article id="{name}"><h3>{title}</h3>{body}</article>'
+def _answers_section(tables: Tables) -> Markup:
+    """Return the answer of each (dataset, model): its sentence, its pictures, its table, and all other sentences."""
+    answers = []
+    for setting, lines in answer_questions(tables).items():
+        with style.house_style():
+            pictures = [_picture(one) for one in lead.lead_pictures(tables, setting)]
+        lead_line, *others = lines or [""]
+        title, table = f"{' · '.join(setting)}, {tables.split} split", page.sheet_table(headline_sheet(tables, setting))
+        answer = {"title": title, "lead": lead_line, "shown": others[:SHOWN], "folded": others[SHOWN:]}
+        answers.append(answer | {"pictures": pictures, "table": table})
+    return page.render("answers.html", answers=answers, explained=HEADLINE_WHAT)
 
 
-def _provenance(tables: Tables) -> str:
-    facts = {
+def _picture(picture: lead.Picture) -> Markup:
+    style.fix_layout(picture.figure)
+    width, height = (round(size * lead.DPI) for size in picture.figure.get_size_inches())
+    data = lead.encode_figure(picture.figure)
+    return page.render("picture.html", picture=picture, width=width, height=height, data=data)
+
+
+PROVENANCE = {
+    **{
         "sweep": "sweep",
         "role": "role",
         "status": "status",
         "commit": "commit of the code",
-        "dirty": "changed since",
-    }
-    facts |= {"device_name": "device", "threads": "threads", "data_hash": "hash of the data"}
-    facts |= {name: name.replace("_", " ") for name in ("python_version", "torch_version")}
-    rows = [f"<tr><th>trials</th><td>{len(tables.rows):,}</td></tr>"]
-    for name, words in facts.items():
-        counts = Counter(str(row[name]) for row in tables.rows if row.get(name) is not None)
-        told = ", ".join(f"{value} ({count})" for value, count in counts.most_common(8))
-        more = f" and {len(counts) - 8} more" if len(counts) > 8 else ""
-        rows += [f"<tr><th>{words}</th><td>{escape(told + more)}</td></tr>"] if told else []
+        "dirty": "uncommitted changes",
+        "sources": "hash of the code",
+        "plugins": "plugins",
+    },
+    **{"device_name": "device", "threads": "threads", "data_hash": "hash of the data"},
+    **{"python_version": "python version", "torch_version": "torch version"},
+}
+"""Column → its heading in the section on provenance."""
+MOST_CLASSES = 100
+"""Classes that are listed one by one."""
+MOST_VALUES = 8
+"""Values of a column that are listed one by one."""
+
+
+def _plain_word(value: object) -> str:
+    return {"true": "yes", "false": "no"}.get(str(value).lower(), str(value))
+
+
+def _provenance_table(tables: Tables) -> Markup:
+    facts = {"trials": f"{len(tables.rows):,}"}
+    for name, heading in PROVENANCE.items():
+        counts = Counter(_plain_word(row[name]) for row in tables.rows if row.get(name) is not None)
+        if counts:
+            facts[heading] = _counted_values(counts)
     ends = sorted(str(row["finished_at"])[:19] for row in tables.rows if row.get("finished_at"))
-    rows += [f"<tr><th>finished</th><td>{ends[0]} to {ends[-1]} UTC</td></tr>"] if ends else []
-    return f'<div class="scroll"><table class="facts"><tbody>{"".join(rows)}</tbody></table></div>'
+    if ends:
+        facts["finished"] = f"{ends[0]} to {ends[-1]} UTC"
+    for folder in (tables.folder, *tables.more):
+        if classes := _class_facts(folder):
+            facts[f"classes of {folder.resolve().name}"] = classes
+    return page.render("provenance.html", facts=facts)
+
+
+def _class_facts(folder: Path) -> str:
+    """Names of the classes and their images, from the manifest of a sweep; nothing if it does not have them."""
+    try:
+        images = json.loads((folder / "sweep.json").read_text())["data"]["images"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+    listed = [f"{name} ({count['train']} training, {count['test']} test)" for name, count in images.items()]
+    more = f" and {len(listed) - MOST_CLASSES} more" if len(listed) > MOST_CLASSES else ""
+    return ", ".join(listed[:MOST_CLASSES]) + more
+
+
+def _counted_values(counts: Counter[str]) -> str:
+    listed = ", ".join(f"{value} ({count})" for value, count in counts.most_common(MOST_VALUES))
+    return listed + (f" and {len(counts) - MOST_VALUES} more" if len(counts) > MOST_VALUES else "")

@@ -1,93 +1,89 @@
-"""The page's markup; style and behaviour lie beside it as files of their own."""
+"""Markup of the page, from the templates beside this file. Values are escaped unless they are markup already."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
+from functools import cache
 from importlib.resources import files
+from typing import Any
 
-import vl_convert
+import jinja2
+from markupsafe import Markup
 
+from analysis.output.sheet import Sheet
 from analysis.verify import Verdict
 
 POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:"
-"""Nothing is fetched, and a browser sees to it; Vega compiles its expressions, hence unsafe-eval."""
-BUNDLE = "window.vegaEmbed = vegaEmbed;"
+"""The browser blocks every request; Vega compiles its expressions, hence unsafe-eval."""
+NOTHING = Markup("<p>Nothing.</p>")
+KEYS = "Chart of trials, also listed below. Arrow keys move through them along the x axis, Enter opens one."
+SCRIPTS = ("base", "chart", "parallel", "list", "trial", "plane", "surface", "start")
+"""Scripts of the page, in one scope, in this order."""
 
-KEYS = "Chart of trials: arrow keys go from one to the next by connectivity, Enter opens it. All are listed below."
+
+def render(template: str, **values: Any) -> Markup:
+    """Fill a template of the report."""
+    return Markup(_environment().get_template(template).render(values))
 
 
-def document(title: str, sections: Mapping[str, str], state: str) -> str:
-    """The whole page; `state` is the JSON that its script reads."""
-    links = "".join(f'<a href="#{_id(name)}">{name}</a>' for name in sections)
-    body = "".join(
-        f'<section id="{_id(name)}"><h2>{name}</h2>{markup or "<p>Nothing.</p>"}</section>'
-        for name, markup in sections.items()
-    )
+@cache
+def _environment() -> jinja2.Environment:
+    loader = jinja2.FileSystemLoader(str(files("analysis.report") / "templates"))
+    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+
+
+def whole_page(title: str, sections: Mapping[str, Markup], state: str) -> str:
+    """Return the page; `state` is the JSON that its script reads."""
     assets = files("analysis.report")
-    scripts = [vl_convert.javascript_bundle(BUNDLE), (assets / "report.js").read_text(encoding="utf-8")]
-    safe = state.replace("<", "\\u003c")
-    # Each in a scope of its own: the bundle declares names such as $.
-    code = "".join(f"<script>(() => {{{_safe_script(script)}\n}})();</script>" for script in scripts)
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<title>{escape(title)}: report</title><link rel="icon" href="data:,">
-<style>{(assets / "report.css").read_text(encoding="utf-8")}</style></head><body>
-<a class="skip" href="#answers">Skip to the answers</a>
-<header><h1>{escape(title)}</h1><nav aria-label="Sections">{links}</nav>
-<button id="theme" type="button">Dark or light</button></header>
-<main>{body}</main>
-<script type="application/json" id="state">{safe}</script>
-{code}</body></html>
-"""
-
-
-def explorer(constructions: Sequence[str], *, held: int, out: int) -> str:
-    """Filters, the chart, the list of trials and the place where a trial's details open."""
-    boxes = "".join(
-        f'<label><input type="checkbox" name="construction" value="{escape(name)}" checked>'
-        f'<span class="dot" data-construction="{escape(name)}"></span>{escape(name)}</label>'
-        for name in constructions
+    own = [(assets / "script" / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
+    vega = (assets / "vega/bundle.js").read_text(encoding="utf-8")
+    scripts = [vega, "\n".join(['"use strict";', *own])]
+    page = render(
+        "page.html",
+        title=title,
+        sections=sections,
+        nothing=NOTHING,
+        policy=POLICY,
+        style=(assets / "report.css").read_text(encoding="utf-8"),
+        state=state.replace("<", "\\u003c"),
+        scripts=[_safe_script(script) for script in scripts],
     )
-    words = f"{held:,} trials, each with its details."
+    return f"{page}\n"
+
+
+def explorer_section(constructions: Sequence[str], *, held: int, out: int) -> Markup:
+    """Return the filters, the chart, the list of trials and the element in which a trial's details open."""
+    words = f"{held:,} trials with their details."
     if out:
         words += (
-            f" {out:,} more are left out one by one and only counted in the shaded cells (or have no connectivity): "
-            "the page holds the validation fronts, all references, replicates and grids, and every n-th of the rest."
+            f" {out:,} more are only counted in the shaded cells (or have no connectivity): the page contains the "
+            "validation fronts, all references, replicates and grids, and every n-th of the other trials."
         )
-    return f"""<p id="held">{words}</p>
-<form id="filters" aria-label="Filters"><fieldset><legend>Construction</legend>{boxes}</fieldset>
-<label>Dataset and model <select id="setting"></select></label>
-<label>Role <select id="role"></select></label>
-<label>Quality <select id="quality"></select></label>
-<label><input type="checkbox" id="failed"> draw failed trials too</label></form>
-<p id="count" role="status"></p>
-<div id="chart" tabindex="0" role="group" aria-label="{KEYS}"></div>
-<p class="what">Line: front by validation, of the trials shown. Dashed: the deep ensemble, mean over seeds. Click a
-point for its paths, members and reliability; with the keyboard, arrows and Enter.</p>
-<section id="detail" tabindex="-1" aria-label="Details of a trial" hidden></section>
-<div class="scroll"><table id="list"><caption>Trials, the validation front first</caption></table></div>
-<button id="more" type="button">Show all</button>"""
+    return render("explorer.html", words=words, constructions=constructions, keys=KEYS)
 
 
-def yardsticks(found: Sequence[Verdict], unknown: Sequence[str]) -> str:
-    """Runs against the literature; `unknown` are datasets without yardsticks."""
-    if not found:
-        copy = f" Is {' or '.join(unknown)} a copy of a known dataset? launch.py verify --as NAME." if unknown else ""
-        return f"<p>No yardstick is about a dataset and model of these results.{escape(copy)}</p>"
-    head = "".join(f"<th>{name}</th>" for name in ("yardstick", "band", "runs", "verdict", "cause, source"))
-    rows = "".join(
-        f'<tr class="{escape(v.word.replace(" ", "-"))}"><td>{escape(v.yardstick.what)}</td><td>{escape(v.band)}</td>'
-        f"<td>{escape(v.measured)}</td><td><b>{escape(v.word)}</b></td>"
-        f"<td>{escape(' '.join(part for part in (v.why, v.yardstick.source) if part))}</td></tr>"
-        for v in found
-    )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+def planes_section(planes: Mapping[str, Any], side: int) -> Markup:
+    """Return the elements in which the page draws its planes, at most two side by side; nothing if there is none."""
+    words = ("Plane",) if len(planes["shown"]) == 1 else ("Left plane", "Right plane")
+    thinned = any(plane["every"] > 1 for plane in planes["planes"])
+    values = {"words": words, "side": side, "thinned": thinned, "left_out": planes["left_out"]}
+    return render("planes.html", **values) if planes["shown"] else Markup("")
 
 
-def _id(name: str) -> str:
-    return name.lower()
+def missing_table(missing: Sequence[Any]) -> Markup:
+    """List what is not in the page, each with what is missing and the commands that add it; nothing if all is there."""
+    images = any("PATH" in command for made in missing for command in made.commands)
+    return render("missing.html", missing=missing, images=images) if missing else Markup("")
+
+
+def sheet_table(sheet: Sheet) -> Markup:
+    """Return a table, each of its blocks a body of its own."""
+    return render("sheet.html", columns=sheet.columns, blocks=sheet.shown_blocks(), note=sheet.note)
+
+
+def yardstick_table(verdicts: Sequence[Verdict], unknown: Sequence[str]) -> Markup:
+    """Return the comparison with published results; `unknown` are datasets without any."""
+    return render("yardsticks.html", verdicts=verdicts, unknown=unknown)
 
 
 def _safe_script(text: str) -> str:
-    """The script so that nothing in it ends the element it is in."""
+    """Return the script with nothing in it that ends its element."""
     return text.replace("</script", "<\\/script")

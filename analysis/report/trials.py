@@ -1,55 +1,119 @@
-"""The trials as the page holds them: at most `MOST` one by one, the others counted in cells."""
+"""Trials in the page: at most `MOST` individually, the others as counts per cell."""
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from analysis.answers.verdicts import NOT_MEASURED, find_verdict, margin_of, verdict_word
+from analysis.constructions import REFERENCE
+from analysis.data.columns import column_metadata, is_score
+from analysis.data.queries import (
+    Configuration,
+    Row,
+    Tables,
+    best_by_construction,
+    front_configurations,
+    hyperparameter_names,
+    mean_metric,
+)
+from analysis.data.results import read_json
 from analysis.errors import Missing
-from analysis.queries import Row, Tables, hyperparameters
-from analysis.results import POLICIES, metadata
-from analysis.statistics import pareto_front
+from stats.outliers import far_fence
+from stats.pareto import staircase
+from stats.verdicts import answer
 
 MOST = 1000
-"""Trials that the page holds one by one: with paths, members and reliability they take half a kilobyte each."""
+"""Maximum number of individual trials in the page; each takes half a kilobyte with its details."""
 CELLS = 40
-"""Cells of each axis in which the others are counted."""
-IDENTITY = ("key", "role", "dataset", "model", "construction", "seed", "sweep")
+"""Number of cells along each axis in which the other trials are counted."""
+WIDE_RATIO = 30
+"""Ratio of largest to smallest value from which on an axis is logarithmic."""
+COST_COLUMNS = (
+    *("passes", "member_epochs", "image_passes", "teacher_passes", "teacher_forwards", "stage_passes"),
+    *("seconds", "stage_seconds"),
+)
+IDENTITY_COLUMNS = ("key", "role", "dataset", "model", "construction", "seed", "sweep")
 
 
-def shown(tables: Tables) -> list[Row]:
-    """The rows held one by one: the validation fronts, all that is no search, and of the rest every n-th by key."""
-    rows = [row for row in tables.rows if score(row, tables.split, "q_bar") is not None]
+def shown_rows(tables: Tables) -> list[Row]:
+    """Choose the individual rows: the validation fronts, all roles but search, and every n-th of the rest by key."""
+    rows = [row for row in tables.rows if headline_score(tables, row, "q_bar") is not None]
     if len(rows) <= MOST:
         return rows
-    chosen = {row["key"] for setting in tables.settings for row in _front(rows, setting)}
-    for candidates in ([r for r in rows if r["role"] != "search"], rows):
-        rest = [row["key"] for row in candidates if row["key"] not in chosen]
+    kept = {row["key"] for row in rows}
+    chosen = _front_keys(tables) & kept
+    for wanted in ([r for r in rows if r["role"] != "search"], rows):
+        rest = [row["key"] for row in wanted if row["key"] not in chosen]
         room = MOST - len(chosen)
         chosen |= set(rest if len(rest) <= room else [rest[i * len(rest) // room] for i in range(room)])
     return [row for row in rows if row["key"] in chosen]
 
 
-def _front(rows: Sequence[Row], setting: tuple[str, str]) -> list[Row]:
-    able = [row for row in rows if (row["dataset"], row["model"]) == setting and row["construction"] != "deep"]
-    points = [(row, score(row, "val", "q_bar"), score(row, "val", "accuracy")) for row in able]
-    whole = [(row, q, accuracy) for row, q, accuracy in points if q is not None and accuracy is not None]
-    return [whole[i][0] for i in pareto_front([(q, accuracy) for _, q, accuracy in whole])]
+def _front_keys(tables: Tables) -> set[str]:
+    """Return the keys of all trials on the validation fronts of accuracy."""
+    keys: set[str] = set()
+    for by_metric in validation_fronts(tables).values():
+        for point in by_metric["accuracy"]:
+            keys |= set(point["keys"])
+    return keys
 
 
-def score(row: Row, split: str, metric: str) -> float | None:
-    """A metric of a row on a split, connectivity under the headline policy it has."""
-    names = (f"{split}_{metric}", *(f"{split}_{metric}_{policy}" for policy in POLICIES))
+def validation_fronts(tables: Tables) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Return the validation fronts of accuracy and of NLL per (dataset, model), each from small to large q̄.
+
+    A point is a configuration: the keys of its trials, its construction, its mean q̄ (`x`) and mean score (`y`) on the
+    reported split, and whether no other point of the front dominates it there (`step`).
+    """
+    by_setting: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for setting in tables.settings:
+        by_setting[" · ".join(setting)] = {
+            metric: _front_points(tables, front_configurations(tables, setting, metric), metric)
+            for metric in ("accuracy", "nll")
+        }
+    return by_setting
+
+
+def _front_points(tables: Tables, front: Sequence[Configuration], metric: str) -> list[dict[str, Any]]:
+    scores = [(mean_metric(tables, c, "q_bar"), mean_metric(tables, c, metric)) for c in front]
+    sign = -1.0 if metric == "nll" else 1.0
+    known = [i for i, pair in enumerate(scores) if None not in pair]
+    steps = [known[i] for i in staircase([(scores[i][0] or 0.0, sign * (scores[i][1] or 0.0)) for i in known])]
+    return [
+        {"keys": one.keys, "construction": one.construction, "x": _five_digits(x), "y": _five_digits(y)}
+        | {"step": index in steps}
+        for index, (one, (x, y)) in enumerate(zip(front, scores, strict=True))
+    ]
+
+
+def chosen_configurations(tables: Tables) -> dict[str, dict[str, Any]]:
+    """Return the configuration of each construction that the report is about, per (dataset, model).
+
+    `keys` are its trials, `verdict` its verdict over all its seeds by accuracy on the reported split.
+    """
+    return {
+        " · ".join(setting): {
+            name: {"keys": one.keys, "verdict": verdict_word(find_verdict(tables, one))}
+            for name, one in by_name.items()
+        }
+        for setting, by_name in best_by_construction(tables).items()
+    }
+
+
+def headline_score(tables: Tables, row: Row, metric: str) -> float | None:
+    """Return a metric of a row on the reported split, connectivity under the headline policy that the row has."""
+    start = f"{tables.split}_{metric}"
+    names = (start, *(f"{start}_{policy}" for policy in tables.policies))
     return next((row[name] for name in names if row.get(name) is not None), None)
 
 
-def counted(tables: Tables, left_out: Sequence[Row]) -> list[dict[str, Any]]:
-    """Cells of connectivity and accuracy with the number of trials in each, per (dataset, model) and construction."""
+def counted_cells(tables: Tables, left_out: Sequence[Row]) -> list[dict[str, Any]]:
+    """Count trials in cells of connectivity and accuracy, per (dataset, model) and construction."""
     cells: Counter[tuple[str, str, int, int]] = Counter()
-    scored = [(row, score(row, tables.split, "q_bar"), score(row, tables.split, "accuracy")) for row in left_out]
-    points = [(row, (_bend(q), accuracy)) for row, q, accuracy in scored if q is not None and accuracy is not None]
+    scored = [(row, headline_score(tables, row, "q_bar"), headline_score(tables, row, "accuracy")) for row in left_out]
+    points = [(row, (_to_axis(q), accuracy)) for row, q, accuracy in scored if q is not None and accuracy is not None]
     if not points:
         return []
     by_axis = zip(*(at for _, at in points), strict=True)
@@ -60,89 +124,197 @@ def counted(tables: Tables, left_out: Sequence[Row]) -> list[dict[str, Any]]:
     (left, wide), (bottom, high) = sides
     return [
         {"setting": setting, "construction": construction, "count": count}
-        | {"x": _round(_straight(left + wide * x)), "x2": _round(_straight(left + wide * (x + 1)))}
-        | {"y": _round(bottom + high * y), "y2": _round(bottom + high * (y + 1))}
+        | {"x": _five_digits(_from_axis(left + wide * x)), "x2": _five_digits(_from_axis(left + wide * (x + 1)))}
+        | {"y": _five_digits(bottom + high * y), "y2": _five_digits(bottom + high * (y + 1))}
         for (setting, construction, x, y), count in sorted(cells.items())
     ]
 
 
-def _bend(value: float) -> float:
-    """The symmetric logarithm of the page's axis, sign(q) log(1 + |q|)."""
+def _to_axis(value: float) -> float:
+    """Return the symmetric logarithm of the page's axis, sign(q) log(1 + |q|)."""
     return math.copysign(math.log1p(abs(value)), value)
 
 
-def _straight(value: float) -> float:
+def _from_axis(value: float) -> float:
     return math.copysign(math.expm1(abs(value)), value)
 
 
-def columns(tables: Tables, rows: Sequence[Row]) -> dict[str, Any]:
-    """The rows by column, numbers with five digits; what is the same in all of them is said once."""
-    names = [*IDENTITY, *hyperparameters(tables.trials.schema)]
+def trial_columns(tables: Tables, rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the rows by column, numbers with five digits; columns with a single value are stored once."""
+    names = [*IDENTITY_COLUMNS, *hyperparameter_names(tables.trials.schema)]
     names += [name for name in tables.trials.schema.names if name.startswith((f"{tables.split}_", "val_"))]
-    names += ["passes", "teacher_passes", "seconds", "stage_seconds", "commit", "device", "status"]
+    names += [*COST_COLUMNS, "ensemble_key", "commit", "device", "host", "finished_at", "status"]
     varied: dict[str, list[Any]] = {}
     same: dict[str, Any] = {}
     for name in dict.fromkeys(names):
-        values = [_round(row.get(name)) for row in rows]
-        if name in IDENTITY or len(set(values)) > 1:
+        values = [_five_digits(row.get(name)) for row in rows]
+        if name in IDENTITY_COLUMNS or len(set(values)) > 1:
             varied[name] = values
         elif values and values[0] is not None:
             same[name] = values[0]
-    varied["q"] = [_round(score(row, tables.split, "q_bar")) for row in rows]
-    varied["val_q"] = [_round(score(row, "val", "q_bar")) for row in rows]
-    schema = tables.trials.schema
-    known = [name for name in (*varied, *same) if name in schema.names]
-    facts = {name: [metadata(schema, name, "unit"), metadata(schema, name, "doc")] for name in known}
-    return {"varied": varied, "same": same, "facts": facts, "searched": _searched(tables, varied)}
+    varied["basin"] = [_seed_verdict(tables, row) for row in rows]
+    varied["q"] = [_five_digits(headline_score(tables, row, "q_bar")) for row in rows]
+    varied["weights"] = [_weights_file(tables, row) for row in rows]
+    return {"varied": varied, "same": same, "searched": _searched_names(tables, varied)}
 
 
-def _searched(tables: Tables, varied: dict[str, list[Any]]) -> list[str]:
-    names = [name for name in hyperparameters(tables.trials.schema) if name in varied]
+def column_facts(tables: Tables, columns: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what the page must know of each column, given as by `trial_columns`.
+
+    `kind` is score, hyperparameter, cost or empty; `better` 1 if more is better, −1 if less is, else 0; `scale` that of
+    an axis. Empty facts are left out.
+    """
+    schema, hyperparameters = tables.trials.schema, hyperparameter_names(tables.trials.schema)
+    facts = {}
+    for name, values in [*columns["varied"].items(), *((name, [value]) for name, value in columns["same"].items())]:
+        said = {what: column_metadata(schema, name, what) for what in ("unit", "doc", "section")}
+        kind = "hyperparameter" if name in hyperparameters else "cost" if name in COST_COLUMNS else ""
+        if is_score(schema, name) and not kind:
+            kind = "score"
+        number = is_number(values)
+        better = _direction(column_metadata(schema, name, "better"), name)
+        scale = _axis_scale(values) if number and kind != "score" else ""
+        facts[name] = said | {"kind": kind, "number": number, "better": better, "scale": scale}
+    unit = "accuracy points"
+    facts["q"] = {"kind": "score", "number": True, "better": 1, "scale": "symlog", "unit": unit, "heading": "q̄"}
+    facts["basin"] = {"heading": "one basin (this seed)"}
+    return {name: {what: value for what, value in fact.items() if value} for name, fact in facts.items()}
+
+
+def is_number(values: Iterable[Any]) -> bool:
+    """Tell whether all values that are known are numbers."""
+    return all(value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in values)
+
+
+def _direction(better: str, name: str) -> int:
+    """Return the direction of a score; files of earlier versions do not record it."""
+    if not better:
+        metric = name.partition("_")[2]
+        return 1 if metric.endswith("accuracy") else -1 if metric.endswith("nll") else 0
+    return {"higher": 1, "lower": -1}.get(better, 0)
+
+
+def _axis_scale(values: Sequence[Any]) -> str:
+    """Return `log` for positive numbers over more than a factor of thirty, else an empty text."""
+    known = [value for value in values if value is not None]
+    return "log" if known and min(known) > 0 and max(known) / min(known) > WIDE_RATIO else ""
+
+
+def column_fences(tables: Tables, rows: Sequence[Row], facts: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Return the values beyond which a score is an outlier on its worse side, per (dataset, model) and column."""
+    fences: dict[str, dict[str, float]] = {}
+    for setting in tables.settings:
+        inside = [row for row in rows if (row["dataset"], row["model"]) == setting]
+        for name, fact in facts.items():
+            sign = fact.get("better", 0) if fact.get("kind") == "score" and name != "q" else 0
+            values = [sign * row[name] for row in inside if sign and row.get(name) is not None]
+            if values:
+                fence = sign * far_fence(values, least=0.01 * abs(float(np.median(values))))
+                fences.setdefault(" · ".join(setting), {})[name] = _five_digits(fence)
+    return fences
+
+
+def reference_levels(tables: Tables, facts: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Return the mean scores of the deep ensemble of the compared recipe, per (dataset, model)."""
+    levels: dict[str, dict[str, float]] = {}
+    for setting, by_name in best_by_construction(tables).items():
+        for name, fact in facts.items():
+            values = by_name[REFERENCE].by_seed(name) if REFERENCE in by_name and fact.get("kind") == "score" else {}
+            if values:
+                levels.setdefault(" · ".join(setting), {})[name] = _five_digits(sum(values.values()) / len(values))
+    return levels
+
+
+def sweep_defaults(tables: Tables) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the usual values of settings per sweep and construction, from the manifests.
+
+    Under the empty name are those of the sweep's base trial.
+    """
+    defaults: dict[str, dict[str, dict[str, Any]]] = {}
+    for folder in (tables.folder, *tables.more):
+        manifest = read_json(folder / "sweep.json")
+        by_name = {"": dict(manifest.get("base", {}))}
+        for name, value in manifest.get("defaults", {}).items():
+            construction, _, field = name.partition(".")
+            by_name.setdefault(construction, {})[field] = value
+        defaults[folder.resolve().name] = by_name
+    return defaults
+
+
+def _weights_file(tables: Tables, row: Row) -> str | None:
+    """Return the file of a trial's networks, if its folder has it."""
+    files = [folder / "weights" / f"{row.get('ensemble_key')}.safetensors" for folder in (tables.folder, *tables.more)]
+    return next((str(file) for file in files if file.exists()), None)
+
+
+def _seed_verdict(tables: Tables, row: Row) -> str:
+    """Return the verdict of one seed, by accuracy on the reported split."""
+    upper, lower = (headline_score(tables, row, name) for name in ("basin_upper", "basin_lower"))
+    margin = margin_of(tables, [row], "accuracy")
+    return NOT_MEASURED if upper is None or lower is None or margin is None else answer(upper, lower, margin)
+
+
+def _searched_names(tables: Tables, varied: dict[str, list[Any]]) -> list[str]:
+    names = [name for name in hyperparameter_names(tables.trials.schema) if name in varied]
     return [name for name in names if len(set(varied[name]) - {None}) > 1]
 
 
-def details(tables: Tables, keys: Sequence[str]) -> dict[str, Any]:
-    """What a click opens: members, paths (mean and worst over pairs, by policy), reliability; by key."""
-    found: dict[str, dict[str, Any]] = defaultdict(dict)
-    for name, collect in (("members", _members), ("paths", _paths), ("reliability", _reliability)):
+def trial_details(tables: Tables, keys: Sequence[str]) -> dict[str, Any]:
+    """Return each trial's details by key: members, paths (mean and worst over pairs, by policy), reliability."""
+    by_key: dict[str, dict[str, Any]] = defaultdict(dict)
+    for name, collect in (
+        ("members", _member_details),
+        ("paths", _path_details),
+        ("reliability", _reliability_details),
+    ):
         try:
             table = tables.load(name, keys)
         except Missing:
             continue
         for key, value in collect(table.to_pydict(), tables.split).items():
-            found[key][name] = value
-    return dict(found)
+            by_key[key][name] = value
+    return dict(by_key)
 
 
-def _members(columns: dict[str, list[Any]], split: str) -> dict[str, Any]:
-    found: dict[str, Any] = defaultdict(list)
+def _member_details(columns: dict[str, list[Any]], split: str) -> dict[str, Any]:
+    by_key: dict[str, Any] = defaultdict(list)
     for key, *values in zip(columns["key"], columns[f"{split}_accuracy"], columns[f"{split}_nll"], strict=True):
-        found[key].append([_round(value) for value in values])
-    return found
+        by_key[key].append([_five_digits(value) for value in values])
+    return by_key
 
 
-def _paths(columns: dict[str, list[Any]], split: str) -> dict[str, Any]:
+def _path_details(columns: dict[str, list[Any]], split: str) -> dict[str, Any]:
     groups: dict[str, dict[str, dict[float, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     names = ("key", "split", "policy", "alpha", "accuracy")
     for key, of, policy, alpha, accuracy in zip(*(columns[name] for name in names), strict=True):
         if of == split and accuracy is not None:
             groups[key][policy][alpha].append(accuracy)
-    return {
-        key: {p: [[_round(a), _round(np.mean(v)), _round(min(v))] for a, v in sorted(g.items())] for p, g in by.items()}
-        for key, by in groups.items()
-    }
+    return {key: {policy: _curve_points(by) for policy, by in policies.items()} for key, policies in groups.items()}
 
 
-def _reliability(columns: dict[str, list[Any]], split: str) -> dict[str, Any]:
-    found: dict[str, Any] = defaultdict(list)
+def _curve_points(by_alpha: dict[float, list[float]]) -> list[list[Any]]:
+    """Return α, mean and worst accuracy over pairs."""
+    points = []
+    for alpha, values in sorted(by_alpha.items()):
+        points.append([_five_digits(alpha), _five_digits(np.mean(values)), _five_digits(min(values))])
+    return points
+
+
+def _reliability_details(columns: dict[str, list[Any]], split: str) -> dict[str, Any]:
+    by_key: dict[str, Any] = defaultdict(list)
     names = ("key", "split", "binning", "count", "confidence", "accuracy")
     for key, of, binning, count, *values in zip(*(columns[name] for name in names), strict=True):
         if of == split and binning == "width" and count:
-            found[key].append([count, *(_round(value) for value in values)])
-    return found
+            by_key[key].append([count, *(_five_digits(value) for value in values)])
+    return by_key
 
 
-def _round(value: Any) -> Any:
+def round_digits(value: Any, digits: int) -> Any:
+    """Return a number with so many significant digits (None if not finite); other values as they are or as text."""
     if isinstance(value, float):
-        return float(f"{value:.5g}") if math.isfinite(value) else None
+        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
     return value if value is None or isinstance(value, (int, str, bool)) else str(value)
+
+
+def _five_digits(value: Any) -> Any:
+    return round_digits(value, 5)

@@ -1,1 +1,1 @@
-"""One file a table: `TITLE`, `WHAT`, `NEEDS` and `build(tables) -> Sheet`; a file dropped here registers itself."""
+"""Tables, one file each: `TITLE`, `WHAT`, `NEEDS` and `build(tables) -> Sheet`. A file added here registers itself."""

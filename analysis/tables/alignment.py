@@ -1,83 +1,84 @@
-"""What permutations of hidden units do for connectivity, by width, matching and BatchNorm policy."""
+"""Effect of permuting hidden units on connectivity, by width, matching and BatchNorm policy."""
 
+from itertools import chain, product
+
+from analysis.answers.construction_table import seeds_cell
+from analysis.constructions import REFERENCE
+from analysis.data.columns import is_score
+from analysis.data.queries import Configuration, Setting, Tables, configurations, keys_of, recipe_values, shared_names
 from analysis.errors import Missing
-from analysis.queries import Configuration, Setting, Tables, configurations, recipe, shared_names
-from analysis.results import metadata
-from analysis.sheet import Cell, Column, Sheet
-from analysis.statistics import mean_interval
+from analysis.output.sheet import Cell, Column, Sheet
+from stats.intervals import mean_interval
 
 TITLE = "Alignment"
+QUESTION = "Can permutations connect independent networks?"
 WHAT = (
-    "Connectivity q̄ and worst barrier of deep ensembles as they are and aligned by permutations of hidden units (Git "
-    "Re-Basin, Ainsworth 2023), by width, method of matching and what was done about BatchNorm statistics of mixed "
-    "networks (reset: re-estimated; interp: mixed; repair: Jordan 2023). The permuted networks compute what they did, "
-    "so that only these numbers move. Mean ± half of the 95 % t interval over seeds."
+    "Connectivity q̄ and largest barrier of deep ensembles, as trained and after alignment by permutations of hidden "
+    "units (Git Re-Basin, Ainsworth 2023), by width, matching method and BatchNorm policy of mixed networks (reset: "
+    "re-estimated; interp: interpolated; repair: Jordan 2023). Permuted networks compute the same functions, so only "
+    "these numbers change. Mean ± half of the 95 % t interval over seeds."
 )
-NEEDS = "python launch.py sweep alignment"
+NEEDS = "alignment"
 
 MEASURES = [("q_bar", "q̄", r"$\bar q$"), ("barrier", "barrier", "barrier")]
 
 
 def build(tables: Tables) -> Sheet:
-    """A block a (dataset, model), a row a width and method."""
+    """Build one block per (dataset, model), with one row per width and method."""
     groups: dict[Setting, list[Configuration]] = {}
-    for found in configurations(tables):
-        if found.construction in ("deep", "permuted"):
-            groups.setdefault((found.dataset, found.model), []).append(found)
-    chosen = {setting: _rows(group) for setting, group in sorted(groups.items())}
-    chosen = {setting: rows for setting, rows in chosen.items() if any(c.construction == "permuted" for c in rows)}
+    for configuration in configurations(tables):
+        if configuration.construction in (REFERENCE, "permuted"):
+            groups.setdefault(configuration.setting, []).append(configuration)
+    chosen = {setting: _recipe_rows(group) for setting, group in sorted(groups.items())}
+    chosen = {setting: rows for setting, rows in chosen.items() if "permuted" in {c.construction for c in rows}}
     if not chosen:
         raise Missing("no finished permuted trial")
     columns = [Column(name, name, name) for name in ("dataset", "model", "width", "method", "seeds")]
-    policies = _policies(tables, [c for rows in chosen.values() for c in rows])
+    policies = _measured_policies(tables, list(chain.from_iterable(chosen.values())))
     columns += [
         Column(f"{measure}_{policy}", f"{heading} {policy} (points)", f"{latex} {policy} (points)", digits=1)
-        for policy in policies
-        for measure, heading, latex in MEASURES
+        for policy, (measure, heading, latex) in product(policies, MEASURES)
     ]
     blocks = [
-        [_row(tables, setting, c, [column.name for column in columns[5:]]) for c in rows]
+        [_table_row(tables, setting, c, [column.name for column in columns[5:]]) for c in rows]
         for setting, rows in chosen.items()
     ]
-    keys = [key for rows in chosen.values() for c in rows for key in c.keys]
+    keys = keys_of(chain.from_iterable(chosen.values()))
     return Sheet(columns, blocks, f"Split: {tables.split}. Mean ± half of the 95 % t interval over seeds.", keys)
 
 
-def _rows(group: list[Configuration]) -> list[Configuration]:
-    """Those of the recipe (width apart) with most permuted ensembles; of equal rows the one with most seeds."""
+def _recipe_rows(group: list[Configuration]) -> list[Configuration]:
+    """Return the configurations of the recipe with most permuted ensembles, any width; of duplicates, most seeds."""
     names = [name for name in shared_names(group) if name != "width"]
     recipes: dict[tuple[object, ...], list[Configuration]] = {}
     for configuration in group:
-        recipes.setdefault(recipe(configuration, names), []).append(configuration)
-    permuted = {key: sum(c.construction == "permuted" for c in found) for key, found in recipes.items()}
+        recipes.setdefault(recipe_values(configuration, names), []).append(configuration)
+    permuted = {key: sum(c.construction == "permuted" for c in alike) for key, alike in recipes.items()}
     best = recipes[max(permuted, key=lambda key: permuted[key])] if permuted else []
     rows: dict[tuple[float, str], Configuration] = {}
     for c in sorted(best, key=lambda c: len(c.rows)):
-        rows[c.hyperparameters.get("width") or 0.0, _method(c)] = c
+        rows[c.hyperparameters.get("width") or 0.0, _matching_method(c)] = c
     return [rows[at] for at in sorted(rows)]
 
 
-def _method(configuration: Configuration) -> str:
-    if configuration.construction == "deep":
+def _matching_method(configuration: Configuration) -> str:
+    if configuration.construction == REFERENCE:
         return "as they are"
     names = [configuration.hyperparameters.get(name) for name in ("matching", "reference")]
     return ", ".join(str(name) for name in names if name is not None and name != "first")
 
 
-def _policies(tables: Tables, chosen: list[Configuration]) -> list[str]:
+def _measured_policies(tables: Tables, chosen: list[Configuration]) -> list[str]:
     start = f"{tables.split}_q_bar_"
-    there = [name for name in tables.trials.schema.names if name.startswith(start) and _scored(tables, name)]
-    rows = [row for c in chosen for row in c.rows]
-    return [name.removeprefix(start) for name in there if any(row.get(name) is not None for row in rows)]
+    schema = tables.trials.schema
+    columns = [name for name in schema.names if name.startswith(start) and is_score(schema, name)]
+    measured = [name for name in columns if any(c.by_seed(name) for c in chosen)]
+    return [name.removeprefix(start) for name in measured]
 
 
-def _scored(tables: Tables, name: str) -> bool:
-    return metadata(tables.trials.schema, name, "kind") != "hyperparameter"
-
-
-def _row(tables: Tables, setting: Setting, configuration: Configuration, names: list[str]) -> list[Cell]:
+def _table_row(tables: Tables, setting: Setting, configuration: Configuration, names: list[str]) -> list[Cell]:
     width, seeds = configuration.hyperparameters.get("width"), len(configuration.rows)
     cells = [Cell(*setting[:1]), Cell(setting[1]), Cell("–" if width is None else f"{width:g}")]
-    cells += [Cell(_method(configuration)), Cell(seeds)]
+    cells += [Cell(_matching_method(configuration)), seeds_cell(configuration)]
     values = [mean_interval(configuration.by_seed(f"{tables.split}_{name}").values()) for name in names]
     return [*cells, *(Cell(value, of=seeds) for value in values)]

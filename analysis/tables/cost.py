@@ -1,50 +1,66 @@
-"""What each construction takes to train and to measure."""
+"""Cost of training and measuring each construction."""
 
 from collections.abc import Callable
+from itertools import product
 
-from analysis.constructions import by_construction
+import pyarrow as pa
+
+from analysis.answers.construction_table import construction_sheet
+from analysis.data.columns import column_metadata
+from analysis.data.queries import Configuration, Row, Tables, whole_seconds
 from analysis.errors import Missing
-from analysis.queries import Configuration, Row, Tables, seconds
-from analysis.sheet import Cell, Column, Sheet
-from analysis.statistics import mean_interval
+from analysis.output.sheet import Cell, Column, Sheet
+from stats.intervals import mean_interval, median_range
 
 TITLE = "Cost"
+QUESTION = "What does training cost?"
 WHAT = (
-    "Passes (one batch, one network, forward and backward) of the ensemble's own training, of its teachers' training, "
-    "forward passes of teachers, and wall seconds: of the trial, measuring included, and with the single runs that it "
-    "is built from (members, teachers, trunk), which trials share and of which each is charged the whole; empty where "
-    "these runs were made before their seconds were kept. Mean ± half of the 95 % t interval over seeds."
+    "Passes (one batch, one network, forward and backward) of the ensemble's own training and of its teachers' "
+    "training, forward passes of teachers, and wall seconds of the trial, evaluation included, without and with the "
+    "stages that it is built from (members, teachers, trunk). Trials share stages, and each is charged the whole. "
+    "Empty if a stage has no recorded seconds. Passes: mean ± half of the 95 % t interval over seeds. Seconds: median "
+    "and range over seeds, since they depend on the load of the machine."
 )
-NEEDS = "python launch.py sweep {sweep}"
+NEEDS = "quickstart"
 
-COSTS = [
-    Column("members", "members", "members", digits=0),
-    Column("member_epochs", "member epochs", "member epochs", digits=1),
-    Column("passes", "passes (batches)", "passes (batches)", digits=0),
-    Column("teacher_passes", "teachers' passes (batches)", "teachers' passes (batches)", digits=0),
-    Column("teacher_forwards", "teachers' forwards (batches)", "teachers' forwards (batches)", digits=0),
-    Column("seconds", "wall time without shared runs (s)", "wall time without shared runs (s)", digits=1),
-    Column("whole_seconds", "wall time (s)", "wall time (s)", digits=1),
-]
+EARLIER_HEADINGS = {
+    "passes": "passes (batches)", "member_epochs": "member epochs", "teacher_passes": "teachers' passes (batches)",
+    "teacher_forwards": "teachers' forwards (batches)", "seconds": "wall time without stages (s)",
+}  # fmt: skip
+"""Column → its heading, in files of earlier versions, whose columns do not carry theirs."""
 
 
 def build(tables: Tables) -> Sheet:
-    """One block a (dataset, model)."""
-    if not any(_value(row, column.name) is not None for row in tables.rows for column in COSTS[1:]):
+    """Build one block per (dataset, model)."""
+    columns = _cost_columns(tables.trials.schema)
+    if all(_cost_value(row, column.name) is None for row, column in product(tables.rows, columns[1:])):
         raise Missing("no finished trial has passes or seconds")
-    return by_construction(tables, [], extra=[(column, _cell(column.name)) for column in COSTS])
+    extra = [(column, _cost_cell(column.name)) for column in columns]
+    return construction_sheet(tables, [], extra=extra, note="; seconds: median (range)")
 
 
-def _cell(column: str) -> Callable[[Configuration], Cell]:
+def _cost_columns(schema: pa.Schema) -> list[Column]:
+    """Return the columns with a heading in this table, with the members before them and the whole wall time after."""
+    columns = [Column("members", "members", "members", digits=0)]
+    for field in schema:
+        heading = column_metadata(schema, field.name, "heading") or EARLIER_HEADINGS.get(field.name)
+        if heading:
+            columns.append(Column(field.name, heading, heading, digits=int(pa.types.is_floating(field.type))))
+    return [*columns, Column("whole_seconds", "wall time (s)", "wall time (s)", digits=1)]
+
+
+def _cost_cell(column: str) -> Callable[[Configuration], Cell]:
     def cell(configuration: Configuration) -> Cell:
-        values = [value for row in configuration.rows if (value := _value(row, column)) is not None]
+        values = [value for row in configuration.rows if (value := _cost_value(row, column)) is not None]
         if len(set(values)) == 1:  # a count that is the same for every seed has no interval
             return Cell(f"{values[0]:g}")
+        if column.endswith("seconds"):  # other work on the machine makes them skew
+            return Cell(median_range(values))
         return Cell(mean_interval(values), of=len(configuration.rows))
 
     return cell
 
 
-def _value(row: Row, column: str) -> float | None:
-    value = seconds(row) if column == "whole_seconds" else row.get(column)
+def _cost_value(row: Row, column: str) -> float | None:
+    value = whole_seconds(row) if column == "whole_seconds" else row.get(column)
     return None if value is None else float(value)

@@ -1,21 +1,22 @@
-"""How much the members of each construction differ, and what that buys."""
+"""Diversity of the members, by construction."""
 
-from analysis.constructions import by_construction
-from analysis.queries import Tables
-from analysis.sheet import Column, Sheet
+from analysis.answers.construction_table import construction_sheet
+from analysis.data.queries import Tables
+from analysis.output.sheet import Column, Sheet
 
 TITLE = "Diversity"
+QUESTION = "How diverse are the members?"
 WHAT = (
-    "How much members differ in what they predict: images on which two of them disagree, the same over the ensemble's "
-    "error (Fort 2019), mutual information of label and member, KL over ordered pairs, correlation of errors, and the "
-    "Jensen gap (mean member NLL − ensemble NLL), which is what the difference buys. Mean ± half of the 95 % t "
-    "interval over seeds. No direction is better in itself."
+    "Diversity of the members' predictions: disagreement, the same over the ensemble's error (Fort 2019), mutual "
+    "information of label and member, KL over ordered pairs, correlation of errors, and the Jensen gap (mean member "
+    "NLL − ensemble NLL), which is the gain from diversity. Mean ± half of the 95 % t interval over seeds. None of "
+    "these has a better direction."
 )
-NEEDS = "python launch.py sweep {sweep}"
+NEEDS = "quickstart"
 
 METRICS = [
     Column("disagreement", "disagreement (%)", r"disagreement (\%)"),
-    Column("normalised_disagreement", "… / error", r"\ldots{} / error"),
+    Column("normalised_disagreement", "disagreement / error", "disagreement / error"),
     Column("mutual_information", "mutual information (nats)", "mutual information (nats)", digits=3),
     Column("kl_pairs", "KL (nats)", "KL (nats)", digits=3),
     Column("error_correlation", "error correlation", "error correlation"),
@@ -24,5 +25,5 @@ METRICS = [
 
 
 def build(tables: Tables) -> Sheet:
-    """One block a (dataset, model), the deep ensemble first as the reference."""
-    return by_construction(tables, METRICS)
+    """Build one block per (dataset, model), the deep ensemble first."""
+    return construction_sheet(tables, METRICS)

@@ -1,42 +1,46 @@
 """Distillation temperature τ against the weight λ of the teacher."""
 
+from itertools import chain
+
+from analysis.answers.verdicts import in_one_basin
+from analysis.data.queries import Tables, configuration_families, estimate_metric, grid_cells, keys_of
 from analysis.errors import Missing
-from analysis.queries import Tables, connected, estimate, families, grid
-from analysis.sheet import Cell, Column, Sheet
+from analysis.output.sheet import Cell, Column, Sheet
 
 TITLE = "Distillation temperature and weight"
+QUESTION = "Does distillation give it back?"
 WHAT = (
-    "Distilled ensembles that differ in the temperature τ and the teacher's weight λ alone: accuracy of the ensemble, "
-    "mean ± half of the 95 % t interval over seeds, a row a τ, a column a λ. Bold: the best mean among connected "
-    "configurations (worst validation barrier of every seed below 2 points)."
+    "Distilled ensembles that differ only in the temperature τ and the teacher's weight λ: accuracy of the ensemble, "
+    "mean ± half of the 95 % interval over seeds and images, with one row per τ and one column per λ. Bold: the best "
+    "mean among configurations in one basin by accuracy."
 )
-NEEDS = "python launch.py sweep temperature"
+NEEDS = "temperature"
 
 
 def build(tables: Tables) -> Sheet:
-    """A block a (dataset, model)."""
-    found = {
+    """Build one block per (dataset, model)."""
+    grids = {
         setting: cells
-        for setting, family in families(tables, "distilled", ["temperature", "weight"]).items()
-        if (cells := grid(family, "temperature", "weight"))
+        for setting, family in configuration_families(tables, "distilled", ["temperature", "weight"]).items()
+        if (cells := grid_cells(family, "temperature", "weight"))
     }
-    if not found:
+    if not grids:
         raise Missing("no grid of distillation temperature and weight")
-    weights = sorted({weight for cells in found.values() for _, weight in cells})
+    weights = sorted({weight for _, weight in chain.from_iterable(grids.values())})
     names = [("dataset", "dataset"), ("model", "model"), ("τ", r"$\tau$")]
     columns = [Column(heading, heading, latex) for heading, latex in names]
     columns += [Column(f"weight_{w:g}", f"λ = {w:g}", rf"$\lambda = {w:g}$") for w in weights]
     blocks, keys = [], []
-    for setting, cells in found.items():
-        shown = {at: estimate(tables, configuration, "accuracy") for at, configuration in cells.items()}
-        rivals = {at: shown[at].mean for at, c in cells.items() if shown[at] and connected(tables, c)}
+    for setting, cells in grids.items():
+        shown = {at: estimate_metric(tables, configuration, "accuracy") for at, configuration in cells.items()}
+        rivals = {at: grids.mean for at, grids in shown.items() if grids and in_one_basin(tables, cells[at])}
         best = max(rivals.values(), default=None)
         block = []
         for temperature in sorted({t for t, _ in cells}):
-            own = [(temperature, weight) for weight in weights]
-            row = [Cell(shown.get(at), best is not None and rivals.get(at) == best) for at in own]
+            cells_of_row = [(temperature, weight) for weight in weights]
+            row = [Cell(shown.get(at), best is not None and rivals.get(at) == best) for at in cells_of_row]
             block.append([Cell(setting[0]), Cell(setting[1]), Cell(f"{temperature:g}"), *row])
         blocks.append(block)
-        keys += [key for configuration in cells.values() for key in configuration.keys]
-    note = f"Accuracy (%), split: {tables.split}. Mean ± half of the 95 % t interval over seeds."
+        keys += keys_of(cells.values())
+    note = f"Accuracy (%), split: {tables.split}. Mean ± half of the 95 % interval; bold: best of those in one basin."
     return Sheet(columns, blocks, note, keys)

@@ -1,20 +1,22 @@
-"""Activation matching: units that fire together are put together (Li 2015; Ainsworth 2023, section 3.1)."""
+"""Activation matching: match units with correlated activations (Li 2015; Ainsworth 2023, section 3.1)."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from basin.alignment.matching import Match, Similarities, assign, total
+from basin.alignment.matching import Match, Similarities, assign_units, total_similarity
 from basin.data import Data
+from basin.errors import UsageError
 from basin.models.symmetry import Group, Reading, Symmetry
-from basin.network import Network
-from basin.seeds import generator
-from basin.stack import Params, Stack, rows, size
+from basin.seeds import make_generator
+from basin.stack import Params, Stack, count_networks, iterate_networks
+from basin.training.network import Network
 
 IMAGES = 5000
 """Training images on which activations are compared, unless the data has fewer."""
@@ -26,8 +28,8 @@ CHUNK = 128
 class ActivationMatching:
     """Maximises, for each group by itself, the summed correlation of matched units over training images.
 
-    Every position of a feature map, or token, is one sample. What a group's units correlate with does not depend on
-    the other groups' order: one assignment problem a group and no search.
+    Every position of a feature map, or token, is one sample. The correlations of a group's units do not depend on the
+    order of other groups, so each group is one assignment problem, without a search.
     """
 
     network: Network
@@ -35,33 +37,43 @@ class ActivationMatching:
     data: Data
     images: int = IMAGES
 
+    def __post_init__(self) -> None:
+        hidden = [name for name, group in self.symmetry.items() if not all(part.readings for part in group.parts)]
+        if hidden:
+            raise UsageError(
+                f"{type(self.network.module).__name__}: activation matching cannot observe the units of {hidden[0]!r} "
+                f"and {len(hidden) - 1} other groups, which no submodule takes or returns: use matching=weights"
+            )
+
     @torch.no_grad()
     def __call__(self, targets: Stack, moved: Params, draws: Generator) -> Match:
-        """The best permutation; nothing is drawn."""
-        found = self.correlations(targets, moved)
-        permutation = {name: assign(found[name], group.blocks) for name, group in self.symmetry.items()}
-        after = sum(total(found[name], units) for name, units in permutation.items())
-        return Match(permutation, sum(total(similarities) for similarities in found.values()), (after,))
+        """Find the best permutation; nothing is drawn."""
+        by_group = self.correlations(targets, moved)
+        permutation = {name: assign_units(by_group[name], group.blocks) for name, group in self.symmetry.items()}
+        after = sum(total_similarity(by_group[name], units) for name, units in permutation.items())
+        return Match(permutation, sum(total_similarity(similarities) for similarities in by_group.values()), (after,))
 
     def correlations(self, targets: Stack, moved: Params) -> dict[str, Similarities]:
-        """Of each group: the correlations of its units, summed over the places where they are read and the targets'
-        mean."""
-        readings = {reading for group in self.symmetry.values() for part in group.parts for reading in part.readings}
-        sums = [{reading: Moments() for reading in readings} for _ in range(size(targets))]
-        for images in self._images():
-            with observed(self.network, readings) as seen:
+        """Correlations of each group's units, summed over readings and averaged over targets."""
+        parts = chain.from_iterable(group.parts for group in self.symmetry.values())
+        readings = set(chain.from_iterable(part.readings for part in parts))
+        sums = [{reading: Moments() for reading in readings} for _ in range(count_networks(targets))]
+        for images in self._image_batches():
+            with observe_activations(self.network, readings) as seen:
                 self.network(moved, images)
-                own = dict(seen)
-                for target, moments in zip(rows(targets), sums, strict=True):
+                moved_activations = dict(seen)
+                for target, moments in zip(iterate_networks(targets), sums, strict=True):
                     self.network(target, images)
                     for reading in readings:
-                        moments[reading].add(samples(seen[reading]), samples(own[reading]))
+                        moments[reading].add(
+                            flatten_samples(seen[reading]), flatten_samples(moved_activations[reading])
+                        )
         mean = {reading: torch.stack([m[reading].correlation() for m in sums]).mean(dim=0) for reading in readings}
-        return {name: _parts(group, mean) for name, group in self.symmetry.items()}
+        return {name: _sum_parts(group, mean) for name, group in self.symmetry.items()}
 
-    def _images(self) -> Iterator[Tensor]:
+    def _image_batches(self) -> Iterator[Tensor]:
         train = self.data.train
-        order = torch.randperm(len(train), generator=generator("activations", self.data.hash))[: self.images]
+        order = torch.randperm(len(train), generator=make_generator("activations", self.data.hash))[: self.images]
         return (self.data.normalise(train.take(indices)[0]) for indices in order.split(CHUNK))
 
 
@@ -74,7 +86,7 @@ class Moments:
         self._sums: list[Tensor] = []
 
     def add(self, first: Float[Tensor, "n samples"], second: Float[Tensor, "m samples"]) -> None:
-        """Take more samples in."""
+        """Add samples."""
         x, y = first.double(), second.double()
         # Moments about the first samples' mean: those about zero would lose a small variance to a large mean.
         if self._shift is None:
@@ -92,8 +104,8 @@ class Moments:
 
 
 @contextmanager
-def observed(network: Network, readings: Iterable[Reading]) -> Iterator[dict[Reading, Tensor]]:
-    """Within, each call of the network leaves what these readings saw in the dictionary."""
+def observe_activations(network: Network, readings: Iterable[Reading]) -> Iterator[dict[Reading, Tensor]]:
+    """Record in the dictionary what these readings see at each call of the network within the block."""
     seen: dict[Reading, Tensor] = {}
     handles = []
     for name, side in readings:
@@ -110,10 +122,10 @@ def observed(network: Network, readings: Iterable[Reading]) -> Iterator[dict[Rea
             handle.remove()
 
 
-def samples(activations: Tensor) -> Float[Tensor, "n samples"]:
+def flatten_samples(activations: Tensor) -> Float[Tensor, "n samples"]:
     """Units first: the channels of feature maps [N, n, H, W], the last axis of anything else."""
     return activations.movedim(1 if activations.dim() == 4 else -1, 0).flatten(1)
 
 
-def _parts(group: Group, correlations: dict[Reading, Tensor]) -> Similarities:
+def _sum_parts(group: Group, correlations: dict[Reading, Tensor]) -> Similarities:
     return [torch.stack([correlations[reading] for reading in part.readings]).sum(dim=0) for part in group.parts]

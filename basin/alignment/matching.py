@@ -1,4 +1,4 @@
-"""What every matching is: similarities of units, the assignment that maximises them, and its record."""
+"""Matching: similarities of units, the assignment that maximises them, and its record."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Similarities = Sequence[Float[Tensor, "n n"]]
 
 @dataclass(frozen=True)
 class Match:
-    """A permutation that brings one network near others."""
+    """A permutation that brings one network closer to others."""
 
     permutation: Permutation
     before: float
@@ -33,7 +33,7 @@ class Match:
 
     @property
     def gained(self) -> bool:
-        """Whether it is better than the identity, beyond rounding."""
+        """True if it beats the identity by more than rounding."""
         return self.after - self.before > 1e-9 * max(abs(self.before), abs(self.after))
 
 
@@ -45,28 +45,28 @@ class Matcher(Protocol):
         ...
 
 
-def assign(similarities: Similarities, blocks: int = 1) -> Units:
+def assign_units(similarities: Similarities, blocks: int = 1) -> Units:
     """The units that maximise Σ_parts Σ_i S[i, unit(i)], exactly.
 
-    The best order within block b of the target, if it is given block c, does not depend on the other blocks: one
-    assignment problem for each (part, b, c), then one for the blocks with the values of those.
+    If block b of the target is given block c, the best order within it does not depend on the other blocks. So there is
+    one assignment problem for each (part, b, c), then one for the blocks, with the values of the former.
     """
     from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
-    length = len(similarities[0]) // blocks
     values = np.zeros((blocks, blocks))
-    within = np.zeros((len(similarities), blocks, blocks, length), dtype=np.int64)
-    for part, matrix in enumerate(similarities):
+    within = [np.zeros((blocks, blocks, len(matrix) // blocks), dtype=np.int64) for matrix in similarities]
+    for choices, matrix in zip(within, similarities, strict=True):
+        length = choices.shape[2]
         tiles = matrix.double().cpu().numpy().reshape(blocks, length, blocks, length)
         for b, c in np.ndindex(blocks, blocks):
-            rows, within[part, b, c] = linear_sum_assignment(tiles[b, :, c], maximize=True)
-            values[b, c] += tiles[b, rows, c, within[part, b, c]].sum()
+            rows, choices[b, c] = linear_sum_assignment(tiles[b, :, c], maximize=True)
+            values[b, c] += tiles[b, rows, c, choices[b, c]].sum()
     order = linear_sum_assignment(values, maximize=True)[1]
-    chosen = torch.from_numpy(within[:, np.arange(blocks), order])
+    chosen = [torch.from_numpy(choices[np.arange(blocks), order]) for choices in within]
     return tuple(nested(torch.from_numpy(order), units) for units in chosen)
 
 
-def total(similarities: Similarities, units: Units | None = None) -> float:
+def total_similarity(similarities: Similarities, units: Units | None = None) -> float:
     """Σ_parts Σ_i S[i, unit(i)]; without units, of the identity."""
     if units is None:
         return float(sum(matrix.diagonal().sum() for matrix in similarities))

@@ -1,4 +1,4 @@
-"""REPAIR: a mixed network given the channel statistics of its ends (Jordan 2023, section 3)."""
+"""REPAIR: give a mixed network the interpolated channel statistics of its ends (Jordan 2023, section 3)."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from basin import stack
-from basin.alignment.activation_matching import observed, samples
+from basin.alignment.activation_matching import flatten_samples, observe_activations
 from basin.data import Data
-from basin.evaluation import BATCH
 from basin.models.symmetry import Reading
-from basin.network import Network
-from basin.seeds import generator
+from basin.prediction import BATCH
+from basin.seeds import make_generator
 from basin.stack import Params, Stack
+from basin.training.network import Network
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Moments:
     std: dict[str, Tensor]
 
 
-def repaired(network: Network, members: Stack, rows: Float[Tensor, "S K"], moments: Moments) -> Stack:
+def repair_networks(network: Network, members: Stack, rows: Float[Tensor, "S K"], moments: Moments) -> Stack:
     """The networks `rows @ members` with, after every BatchNorm, the mixture of the members' moments:
 
         E[X_mix] = Σ_k w_k E[X_k],    std(X_mix) = Σ_k w_k std(X_k)
@@ -44,25 +44,27 @@ def repaired(network: Network, members: Stack, rows: Float[Tensor, "S K"], momen
 
 
 @torch.no_grad()
-def moments(network: Network, members: Stack, data: Data, count: int | None) -> Moments:
+def activation_moments(network: Network, members: Stack, data: Data, count: int | None) -> Moments:
     """The members' own moments over training images, without augmentation, in float64."""
-    found = [_moments(network, params, data, count) for params in stack.rows(members)]
+    by_member = [_channel_moments(network, params, data, count) for params in stack.iterate_networks(members)]
     return Moments(
-        {name: torch.stack([own[name][0] for own in found]) for name in network.batchnorms},
-        {name: torch.stack([own[name][1] for own in found]) for name in network.batchnorms},
+        {name: torch.stack([by_layer[name][0] for by_layer in by_member]) for name in network.batchnorms},
+        {name: torch.stack([by_layer[name][1] for by_layer in by_member]) for name in network.batchnorms},
     )
 
 
-def _moments(network: Network, params: Params, data: Data, count: int | None) -> dict[str, tuple[Tensor, Tensor]]:
+def _channel_moments(
+    network: Network, params: Params, data: Data, count: int | None
+) -> dict[str, tuple[Tensor, Tensor]]:
     readings: list[Reading] = [(name, "output") for name in network.batchnorms]
-    order = torch.randperm(len(data.train), generator=generator("batchnorm", data.hash))[:count]
+    order = torch.randperm(len(data.train), generator=make_generator("batchnorm", data.hash))[:count]
     sums: dict[str, Tensor] = {}
     seen = 0
     for indices in order.split(BATCH):
-        with observed(network, readings) as outputs:
+        with observe_activations(network, readings) as outputs:
             network(params, data.normalise(data.train.take(indices)[0]))
         for (name, _), output in outputs.items():
-            x = samples(output).double()
+            x = flatten_samples(output).double()
             new = torch.stack([x.mean(dim=1), x.square().mean(dim=1)]) * len(indices)
             sums[name] = sums[name] + new if name in sums else new
         seen += len(indices)

@@ -1,1 +1,1 @@
-"""Whether networks share a basin: what happens on the straight lines between them."""
+"""Connectivity: scores of the networks on and between straight paths from member to member."""

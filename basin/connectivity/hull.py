@@ -9,7 +9,8 @@ from torch import Tensor
 
 from basin import stack
 from basin.connectivity.probe import Probe
-from basin.seeds import generator
+from basin.seeds import make_generator
+from stats.chords import chord
 
 
 @dataclass(frozen=True)
@@ -25,34 +26,39 @@ class HullPoint:
     loss: float
     """Mean negative log-likelihood, in nats."""
     accuracy_excess: float
-    """Accuracy minus the same mixture of the members' accuracies, in points."""
+    """Accuracy minus the same mixture of the members' accuracies under the same BatchNorm policy, in points."""
 
 
-def weights(count: int, points: int) -> Float[Tensor, "S K"]:
+def hull_rows(count: int, points: int) -> Float[Tensor, "S K"]:
     """The centroid's row, then `points` rows drawn from Dirichlet(1, …, 1), the same for every ensemble of K."""
-    draws = torch.empty(points, count, dtype=torch.float64).exponential_(generator=generator("hull", count))
+    draws = torch.empty(points, count, dtype=torch.float64).exponential_(generator=make_generator("hull", count))
     return torch.cat([torch.full((1, count), 1 / count, dtype=torch.float64), draws / draws.sum(dim=1, keepdim=True)])
 
 
-def hull(probe: Probe, *, points: int, policies: Iterable[str]) -> Iterator[HullPoint]:
-    """The centroid and `points` random points of the hull of the members."""
-    rows = weights(stack.size(probe.setting.members), points)
+def score_hull(probe: Probe, *, points: int, policies: Iterable[str]) -> Iterator[HullPoint]:
+    """Score the centroid and `points` random points of the members' hull; the ends of chords share their policy."""
+    rows = hull_rows(stack.count_networks(probe.context.members), points)
     for policy in policies:
-        for index, (row, score) in enumerate(zip(rows, probe.mixed(rows, policy), strict=True)):
-            for split, (accuracy, loss) in score.items():
-                chord = float(row @ probe.ends[split][0])
-                yield HullPoint(split, policy, index, accuracy, loss, accuracy - chord)
+        ends = probe.ends(policy)
+        chords = {split: chord(rows, [end[split].accuracy for end in ends]) for split in probe.splits}
+        for index, scores in enumerate(probe.mixed(rows, policy)):
+            for split, score in scores.items():
+                excess = score.accuracy - float(chords[split][index])
+                yield HullPoint(split, policy, index, score.accuracy, score.loss, excess)
 
 
-def gaps(points: Iterable[HullPoint]) -> dict[str, float]:
-    """Chord excess at the centroid, its mean and its worst value over the random points, by split and policy."""
-    found: dict[tuple[str, str], list[HullPoint]] = {}
+def hull_gaps(points: Iterable[HullPoint]) -> dict[str, float]:
+    """Chord excess at the centroid, its mean and its worst value over the random points, by split and policy.
+
+    Centroid and members have the same policy: under `reset` the members' statistics are estimated anew too.
+    """
+    groups: dict[tuple[str, str], list[HullPoint]] = {}
     for point in points:
-        found.setdefault((point.split, point.policy), []).append(point)
+        groups.setdefault((point.split, point.policy), []).append(point)
     result: dict[str, float] = {}
-    for (split, policy), own in found.items():
-        result[f"{split}_centroid_gap_{policy}"] = own[0].accuracy_excess
-        excesses = [point.accuracy_excess for point in own[1:]]
+    for (split, policy), group in groups.items():
+        result[f"{split}_centroid_gap_{policy}"] = group[0].accuracy_excess
+        excesses = [point.accuracy_excess for point in group[1:]]
         if excesses:
             result[f"{split}_hull_gap_{policy}"] = sum(excesses) / len(excesses)
             result[f"{split}_hull_min_{policy}"] = min(excesses)

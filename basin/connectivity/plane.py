@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from jaxtyping import Float
@@ -74,21 +75,19 @@ class Plane:
         return x, y, float((w - self.origin - x * self.u - y * self.v).norm())
 
 
-def plane(probe: Probe, anchors: Sequence[int], *, points: int, policy: str) -> Iterator[PlanePoint]:
-    """A grid of `points` by `points` on −0.2 … 1.2 of each side, then every vertex of the probe."""
-    flat = stack.flatten(probe.setting.members, probe.setting.network.weights).double()
-    count = len(flat)
+def score_plane(probe: Probe, anchors: Sequence[int], *, points: int, policy: str) -> Iterator[PlanePoint]:
+    """Score a grid of `points` by `points` on −0.2 … 1.2 of each side, then every vertex, all under one policy."""
+    flat = stack.flatten_weights(probe.context.members, probe.context.network.weights).double()
     basis = Plane.through(*(flat[anchor] for anchor in anchors))
     steps = torch.linspace(-MARGIN, 1 + MARGIN, points, dtype=torch.float64).tolist()
-    places = [(a * basis.dx, b * basis.dy) for a in steps for b in steps]
-    rows = torch.zeros(len(places), count, dtype=torch.float64)
+    places = [(a * basis.dx, b * basis.dy) for a, b in product(steps, steps)]
+    rows = torch.zeros(len(places), len(flat), dtype=torch.float64)
     for row, place in zip(rows, places, strict=True):
         row[list(anchors)] = torch.tensor(basis.row(*place), dtype=torch.float64)
     for (x, y), score in zip(places, probe.mixed(rows, policy), strict=True):
-        for split, (accuracy, loss) in score.items():
-            yield PlanePoint(split, policy, None, x, y, 0.0, accuracy, loss)
-    for vertex in range(count):
+        for split, result in score.items():
+            yield PlanePoint(split, policy, None, x, y, 0.0, result.accuracy, result.loss)
+    for vertex, score in enumerate(probe.ends(policy)):
         x, y, residual = basis.project(flat[vertex])
-        for split, (accuracies, losses) in probe.ends.items():
-            scores = float(accuracies[vertex]), float(losses[vertex])
-            yield PlanePoint(split, policy, vertex, x, y, residual, *scores)
+        for split, result in score.items():
+            yield PlanePoint(split, policy, vertex, x, y, residual, result.accuracy, result.loss)

@@ -1,86 +1,116 @@
-"""The members of one ensemble and their mixtures, scored on several splits: what every connectivity measure asks."""
+"""Score the mixtures of one ensemble's members on several splits, once each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from basin import stack
+from basin.connectivity.batchnorm import POLICIES, Mixer, MixingContext
 from basin.data import Images
-from basin.evaluation import evened, predict, predict_here
-from basin.metrics.prediction import member_accuracies, member_nlls
-from basin.policies import POLICIES, Mixer, Setting
+from basin.metrics.prediction import label_log_probs
+from basin.prediction import even_places, predict_here
 
-Scores = tuple[Float[Tensor, " S"], Float[Tensor, " S"]]
-"""Accuracies in percent and mean negative log-likelihoods in nats, of S networks."""
-Score = dict[str, tuple[float, float]]
-"""Split → accuracy and loss of one network."""
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """Results of one network on one split."""
+
+    accuracy: float
+    """In percent."""
+    loss: float
+    """Mean negative log-likelihood, in nats."""
+    correct: Bool[Tensor, " N"]
+    """Mask of the images that are classified correctly; empty if the probe keeps only means."""
+    nll: Float[Tensor, " N"]
+    """Negative log-likelihood of each image, in nats; empty if the probe keeps only means."""
+
+
+Scores = dict[str, Score]
+"""Split → results of one network."""
+Asked = tuple[Float[Tensor, "S splits 2"], Bool[Tensor, "S N"], Float[Tensor, "S N"]]
 
 
 @dataclass
 class Probe:
-    """Scores mixtures of members; what was asked once is not computed again."""
+    """Scores mixtures of members and remembers the results."""
 
-    setting: Setting
+    context: MixingContext
     splits: Mapping[str, Images]
+    per_image: bool = True
+    """Whether per-image results are kept; a plane's hundreds of networks need only their means."""
     _mixers: dict[str, Mixer] = field(default_factory=dict)
-    _seen: dict[tuple[str, tuple[float, ...]], Score] = field(default_factory=dict)
+    _seen: dict[tuple[str, tuple[float, ...]], Scores] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.setting = replace(self.setting, way=self.setting.network.engine.evaluation())
+        self.context = replace(self.context, way=self.context.network.engine.evaluation())
 
-    @cached_property
-    def ends(self) -> dict[str, Scores]:
-        """Split → the members' own scores, with their own statistics."""
-        own = self.setting
-        return {
-            split: _scores(predict(own.network, own.members, images, own.data, precision=own.precision), images.labels)
-            for split, images in self.splits.items()
-        }
+    def ends(self, policy: str) -> list[Scores]:
+        """Score the members under a BatchNorm policy, as the networks between them are scored."""
+        return self.mixed(stack.unit_rows(stack.count_networks(self.context.members)), policy)
 
-    def mixed(self, rows: Float[Tensor, "S K"], policy: str) -> list[Score]:
-        """Accuracies and losses of the networks `rows @ members` under a BatchNorm policy."""
+    def mixed(self, rows: Float[Tensor, "S K"], policy: str) -> list[Scores]:
+        """Score the networks `rows @ members` under a BatchNorm policy; each row sums to 1."""
+        if self._one_network:  # every mixture is that network, without rounding
+            rows = stack.unit_rows(rows.shape[1])[:1].expand(len(rows), -1)
         names = [(policy, tuple(row)) for row in rows.tolist()]
         fresh = list(dict.fromkeys(name for name in names if name not in self._seen))
         if fresh:
-            mixer, way = self._mixer(policy), self.setting.way
+            mixer, way = self._policy_mixer(policy), self.context.way
             asked = torch.tensor([row for _, row in fresh], dtype=torch.float64)
-            parts = way.map(lambda chosen: self._score(mixer, asked[chosen]), way.parts(len(asked)))
-            # A GPU is waited for here, once.
-            for name, scores in zip(fresh, torch.cat(parts).tolist(), strict=True):
-                self._seen[name] = {split: tuple(both) for split, both in zip(self.splits, scores, strict=True)}
+            parts = way.map(lambda chosen: self._score_rows(mixer, asked[chosen]), way.parts(len(asked)))
+            # The only synchronisation with a GPU: the first copy waits, the others find finished work.
+            means, correct, nll = (torch.cat(some).cpu() for some in zip(*parts, strict=True))
+            sizes = [len(images) for images in self.splits.values()] if self.per_image else [0] * len(self.splits)
+            pairs = zip(correct.split(sizes, dim=1), nll.split(sizes, dim=1), strict=True)
+            by_image = dict(zip(self.splits, pairs, strict=True))
+            for place, (name, scores) in enumerate(zip(fresh, means.tolist(), strict=True)):
+                self._seen[name] = {
+                    split: Score(*both, *(some[place] for some in by_image[split]))
+                    for split, both in zip(self.splits, scores, strict=True)
+                }
         return [self._seen[name] for name in names]
 
-    def _mixer(self, policy: str) -> Mixer:
+    @cached_property
+    def _one_network(self) -> bool:
+        """True if all members are identical, as at t = 1."""
+        floating = [tensor for tensor in self.context.members.values() if tensor.is_floating_point()]
+        return all(bool((tensor == tensor[:1]).all()) for tensor in floating)
+
+    def _policy_mixer(self, policy: str) -> Mixer:
         if policy not in self._mixers:
-            self._mixers[policy] = POLICIES[policy](self.setting)
+            self._mixers[policy] = POLICIES[policy](self.context)
         return self._mixers[policy]
 
-    def _score(self, mixer: Mixer, rows: Tensor) -> Float[Tensor, "S splits 2"]:
-        """Accuracies and losses on the network's device."""
-        own, count = self.setting, len(rows)
-        thetas = mixer(rows[evened(count)] if own.way.name == "graphs" else rows)
-        asked = predict_here(own.network, thetas, self._joined, own.data, way=own.way, precision=own.precision)
-        parts = asked[:count].split([len(images) for images in self.splits.values()], dim=1)
-        found = [_scores(said, images.labels) for said, images in zip(parts, self.splits.values(), strict=True)]
-        return torch.stack([torch.stack(both, dim=1) for both in found], dim=1)
+    def _score_rows(self, mixer: Mixer, rows: Tensor) -> Asked:
+        """Score some networks, on the network's device."""
+        context, count = self.context, len(rows)
+        thetas = mixer(rows[even_places(count)] if context.way.name == "graphs" else rows)
+        asked = predict_here(
+            context.network, thetas, self._joined_images, context.data, way=context.way, precision=context.precision
+        )[:count]
+        wide, labels = asked.double(), self._joined_images.labels.to(asked.device)
+        correct, nll = asked.argmax(dim=2) == labels, -label_log_probs(wide, labels)
+        sizes = [len(images) for images in self.splits.values()]
+        means = [
+            torch.stack([100 * hits.double().mean(dim=1), losses.mean(dim=1)], dim=1)
+            for hits, losses in zip(correct.split(sizes, dim=1), nll.split(sizes, dim=1), strict=True)
+        ]
+        kept = slice(None) if self.per_image else slice(0)
+        return torch.stack(means, dim=1), correct[:, kept], nll[:, kept].float()
 
     @cached_property
-    def _joined(self) -> Images:
-        """The images of every split, for few large batches cost less than many small ones."""
+    def _joined_images(self) -> Images:
+        """The images of all splits together: few large batches cost less than many small ones."""
         every = [images.take(torch.arange(len(images))) for images in self.splits.values()]
         pixels, labels = (torch.cat(parts) for parts in zip(*every, strict=True))
         return Images(pixels, labels, torch.arange(len(labels), device=labels.device))
 
 
-def _scores(log_probs: Tensor, labels: Tensor) -> Scores:
-    wide, labels = log_probs.double(), labels.to(log_probs.device)
-    return member_accuracies(wide, labels), member_nlls(wide, labels)
-
-
-def segment(i: int, j: int, alpha: float, count: int) -> Float[Tensor, " K"]:
+def segment_row(i: int, j: int, alpha: float, count: int) -> Float[Tensor, " K"]:
     """The row (1−α) e_i + α e_j."""
     row = torch.zeros(count, dtype=torch.float64)
     row[i], row[j] = 1 - alpha, alpha

@@ -11,19 +11,19 @@ from basin.task import Task
 class Spends(NamedTuple):
     """Passes that a trial takes, known before it is run."""
 
-    own: int
+    trained: int
     """Trained by the trial itself."""
     shared: int = 0
-    """Of single runs that count as the trial's, whoever trained them; teachers are none of these."""
+    """Passes of stages that count as the trial's, whoever trained them; teachers are counted separately."""
 
     @property
     def passes(self) -> int:
-        """What the trial's meter will have counted at its end."""
-        return self.own + self.shared
+        """Passes on the trial's meter at its end."""
+        return self.trained + self.shared
 
 
 class Construction(Protocol):
-    """How an ensemble is made."""
+    """A way to make an ensemble."""
 
     @property
     def members(self) -> int:
@@ -31,15 +31,15 @@ class Construction(Protocol):
         ...
 
     def needs(self, steps: int) -> dict[int, int]:
-        """Single runs this is built from: member → number of its `steps` that are needed."""
+        """Stages that the construction uses: member → number of its `steps` that are needed."""
         ...
 
     def spends(self, steps: int) -> Spends:
-        """Passes of a trial whose budget is `steps`: a contract test holds it equal to what is counted."""
+        """Passes of a trial whose budget is `steps`; a contract test compares them with the counted ones."""
         ...
 
     def grow(self, task: Task) -> Iterator[Ensemble]:
-        """Ever better ensembles; the last is the result. To stop early is to stop iterating."""
+        """Yield better and better ensembles; the last is the result. A caller stops early by ending the iteration."""
         ...
 
 

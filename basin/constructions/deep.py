@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from basin import stack
 from basin.constructions import Spends, constructions
 from basin.ensemble import Ensemble
-from basin.spec import Bounds, check
+from basin.spec import Bounds, Unit, check_fields
 from basin.task import Task
 
 
@@ -16,18 +16,20 @@ from basin.task import Task
 class Deep:
     """K independent initialisations and data orders: the reference, and the teacher."""
 
-    members: Annotated[int, Bounds(1)] = 4
+    version: ClassVar[int] = 1
+
+    members: Annotated[int, Bounds(1), Unit("networks")] = 4
     """Networks in the ensemble, K."""
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
 
     def needs(self, steps: int) -> dict[int, int]:
-        """All members' whole runs."""
+        """A whole stage for each member."""
         return dict.fromkeys(range(self.members), steps)
 
     def spends(self, steps: int) -> Spends:
-        """Those of its single runs."""
+        """The passes of its stages."""
         return Spends(0, self.members * steps)
 
     def grow(self, task: Task) -> Iterator[Ensemble]:
@@ -35,4 +37,4 @@ class Deep:
         networks = []
         for member in range(self.members):
             networks.append(task.single(member).thetas)
-            yield Ensemble.of_members(stack.concatenate(networks))
+            yield Ensemble.of_members(stack.join_stacks(networks))

@@ -1,25 +1,27 @@
-"""The deep ensemble with its members' hidden units in a common order: the same predictions, nearer in weight space."""
+"""The deep ensemble with aligned hidden units: the same predictions, closer in weight space."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 
 from basin import stack
 from basin.alignment.activation_matching import IMAGES, ActivationMatching
-from basin.alignment.many import Alignment, Reference, align
+from basin.alignment.align import Alignment, Reference, align_members
+from basin.alignment.certificate import Certificate, certify_symmetry
 from basin.alignment.matching import Matcher
 from basin.alignment.weight_matching import WeightMatching
-from basin.connectivity.paths import barrier_matrix, grid, paths
+from basin.connectivity.batchnorm import MixingContext
+from basin.connectivity.paths import alpha_grid, barrier_matrix, score_paths
 from basin.connectivity.probe import Probe
 from basin.constructions import Spends, constructions
+from basin.data import Data
 from basin.ensemble import Ensemble, all_pairs
-from basin.models.symmetry import symmetry_of
-from basin.policies import Setting
-from basin.spec import Bounds, check
+from basin.spec import Bounds, Unit, check_fields
 from basin.stack import Stack
 from basin.task import Task
+from basin.training.network import Network
 
 
 @constructions.register("permuted")
@@ -27,61 +29,73 @@ from basin.task import Task
 class Permuted:
     """A deep ensemble aligned by permutations (Git Re-Basin, Ainsworth 2023); connectivity is what moves."""
 
-    members: Annotated[int, Bounds(1)] = 4
+    version: ClassVar[int] = 1
+
+    members: Annotated[int, Bounds(1), Unit("networks")] = 4
     """Networks in the ensemble, K."""
     matching: Literal["weights", "activations"] = "activations"
     """Whether units are matched by their weights, or by their activations on training images."""
-    restarts: Annotated[int, Bounds(1)] = 5
+    restarts: Annotated[int, Bounds(1), Unit("starts")] = 5
     """Starts of the search for weights' permutations, of which the best is kept; activations need none."""
     reference: Reference = "first"
-    """What members are aligned to: member 0, or each to the mean of the others."""
+    """Target of the alignment: member 0, or each to the mean of the others."""
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
 
     def needs(self, steps: int) -> dict[int, int]:
-        """The deep ensemble's whole runs."""
+        """A whole stage for each member."""
         return dict.fromkeys(range(self.members), steps)
 
     def spends(self, steps: int) -> Spends:
-        """Those of its single runs."""
+        """The passes of its stages."""
         return Spends(0, self.members * steps)
 
     def grow(self, task: Task) -> Iterator[Ensemble]:
         """The aligned ensemble, once.
 
-        Raises UsageError for a model without a permutation spec, NotEquivalentError for one whose spec is wrong.
+        Raises UsageError for a model whose permutations cannot be traced or observed, NotEquivalentError for one whose
+        spec is wrong, both before anything is trained.
         """
-        symmetry_of(task.network.module)  # refused before anything is trained
-        members = stack.concatenate([task.single(member).thetas for member in range(self.members)])
+        self._make_matcher(task)
+        certify_symmetry(task.network, task.data)
+        members = stack.join_stacks([task.single(member).thetas for member in range(self.members)])
         aligned = self.align(task, members)
         # The members as they were before stay as vertices, so that one plane can show both.
-        vertices = stack.concatenate([aligned.members, members])
-        before, after = barriers(task, members), barriers(task, aligned.members)
-        certificates = tuple(
-            replace(proof, barrier_before=before[proof.member], barrier_after=after[proof.member])
-            for proof in aligned.certificates
-        )
+        vertices = stack.join_stacks([aligned.members, members])
+        certificates = with_barriers(aligned, task.network, members, task.data)
         coords = torch.eye(self.members, 2 * self.members, dtype=torch.float64)
         anchors = (0, self.members + 1, 1)
         yield Ensemble(vertices, coords, all_pairs(self.members), anchors, certificates)
 
     def align(self, task: Task, members: Stack) -> Alignment:
         """The members aligned, with their certificates."""
-        network, symmetry = task.network, symmetry_of(task.network.module)
-        matcher: Matcher = (
-            WeightMatching(network, symmetry, self.restarts)
-            if self.matching == "weights"
-            else ActivationMatching(network, symmetry, task.data)
+        network, matcher = task.network, self._make_matcher(task)
+        return align_members(
+            network, members, symmetry=network.symmetry, data=task.data, matcher=matcher, reference=self.reference
         )
-        return align(network, members, symmetry=symmetry, data=task.data, matcher=matcher, reference=self.reference)
+
+    def _make_matcher(self, task: Task) -> Matcher:
+        if self.matching == "weights":
+            return WeightMatching(task.network, task.network.symmetry, self.restarts)
+        return ActivationMatching(task.network, task.network.symmetry, task.data)
 
 
-def barriers(task: Task, members: Stack) -> list[float]:
+def with_barriers(aligned: Alignment, network: Network, members: Stack, data: Data) -> tuple[Certificate, ...]:
+    """The certificates with each member's barrier before and after the alignment."""
+    before, after = (member_barriers(network, some, data) for some in (members, aligned.members))
+    return tuple(
+        replace(proof, barrier_before=before[proof.member], barrier_after=after[proof.member])
+        for proof in aligned.certificates
+    )
+
+
+def member_barriers(network: Network, members: Stack, data: Data) -> list[float]:
     """Each member's largest barrier to another one, at the midpoints on validation images, in accuracy points.
 
-    BatchNorm statistics are re-estimated on as many training images as activations are matched on.
+    BatchNorm statistics of midpoints and members are re-estimated on as many training images as activations are
+    matched on.
     """
-    probe = Probe(Setting(task.network, members, task.data, IMAGES), {"val": task.data.val})
-    matrix = barrier_matrix(paths(probe, alphas=grid(3)), stack.size(members))
+    probe = Probe(MixingContext(network, members, data, IMAGES), {"val": data.val}, per_image=False)
+    matrix = barrier_matrix(score_paths(probe, alphas=alpha_grid(3)), stack.count_networks(members))
     return [float(row.max()) for row in matrix]

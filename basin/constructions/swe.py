@@ -1,19 +1,19 @@
-"""Stochastic weight ensembling: snapshots of one network that goes on at a learning rate that keeps it moving."""
+"""Stochastic weight ensembling: snapshots of one network trained on at a high learning rate."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 
 from basin import stack
 from basin.constructions import Spends, constructions
-from basin.ensemble import Ensemble, chain
+from basin.ensemble import Ensemble, chain_pairs
 from basin.errors import UsageError
-from basin.spec import Bounds, Search, check
+from basin.spec import Bounds, Search, Unit, check_fields
 from basin.stack import Stack
 from basin.task import Task
-from basin.training import Rate, State, Training
+from basin.training.loop import LearningRate, State, Training
 
 
 @constructions.register("swe")
@@ -26,24 +26,26 @@ class SWE:
     snapshot at each lowest rate (FGE, Garipov 2018, section 4).
     """
 
-    members: Annotated[int, Bounds(1)] = 4
+    version: ClassVar[int] = 1
+
+    members: Annotated[int, Bounds(1), Unit("networks")] = 4
     """Snapshots kept, K."""
     start: Annotated[float, Bounds(0, 1), Search(0.3, 0.9)] = 0.5
     """Fraction of the budget after which snapshots are taken."""
-    spacing: Annotated[int | None, Bounds(1)] = None
+    spacing: Annotated[int | None, Bounds(1), Unit("steps")] = None
     """Steps between snapshots; none spreads them over what `start` leaves of the budget."""
     rates: Literal["constant", "cyclical"] = "constant"
     """Learning rate while snapshots are taken."""
     swe_lr: Annotated[float, Bounds(0), Search(0.005, 0.2, log=True)] = 0.05
     """Learning rate, or its peak, while snapshots are taken."""
-    anneal: Annotated[int, Bounds(0)] = 0
+    anneal: Annotated[int, Bounds(0), Unit("steps")] = 0
     """Steps of linear decay to 0 that each snapshot gets, on a copy, before it is kept."""
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
 
     def needs(self, steps: int) -> dict[int, int]:
-        """Nothing: its learning rate differs from that of a run trained alone from the first step."""
+        """No stages: its learning rate differs from a stage's from the first step."""
         return {}
 
     def spends(self, steps: int) -> Spends:
@@ -61,7 +63,7 @@ class SWE:
             )
         return [first + (k + 1) * spacing for k in range(self.members)]
 
-    def rate(self, training: Training, steps: int) -> Rate:
+    def rate(self, training: Training, steps: int) -> LearningRate:
         """The learning rate at each step."""
         first, snapshots = round(self.start * steps), self.snapshots(steps)
         spacing, half = snapshots[0] - first, first / 2
@@ -79,21 +81,21 @@ class SWE:
 
     def grow(self, task: Task) -> Iterator[Ensemble]:
         """The one network until there is a snapshot, then the snapshots so far."""
-        steps = task.runs.steps
+        steps = task.stages.steps
         wanted = self.snapshots(steps)
-        rate = self.rate(task.runs.training, steps)
+        rate = self.rate(task.stages.training, steps)
         for state in task.train(lambda: task.fresh(1), rate=rate, stops=wanted):
             if state.step in wanted:
                 kept = task.decay(state, self.anneal, rate(state.step)) if self.anneal else state.map(torch.clone)
                 # With the optimizer's state: what the checkpoint keeps, so that snapshots survive a restart.
                 state.slots[f"snapshot {wanted.index(state.step):03d}"] = kept.thetas
-            snapshots = _snapshots(state)
+            snapshots = _taken_snapshots(state)
             yield Ensemble.of_members(
-                stack.concatenate(snapshots) if snapshots else state.thetas, chain(max(1, len(snapshots)))
+                stack.join_stacks(snapshots) if snapshots else state.thetas, chain_pairs(max(1, len(snapshots)))
             )
             if len(snapshots) == len(wanted):
                 return
 
 
-def _snapshots(state: State) -> list[Stack]:
+def _taken_snapshots(state: State) -> list[Stack]:
     return [tensors for slot, tensors in sorted(state.slots.items()) if slot.startswith("snapshot ")]

@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from basin.data import Arrays, datasets
-from basin.data.archives import fetch, names, read
-from basin.data.dataset import Array
+from basin.data.archives import download_file, entry_names, read_source, summarise_passed
+from basin.data.dataset import Account, Array
 from basin.data.images import is_image
+from basin.data.official import differing_files, one_of_each
 from basin.errors import UsageError
-from basin.spec import check
+from basin.spec import check_fields
 
 PARTS = {
     10: ([f"data_batch_{part}" for part in range(1, 6)], "test_batch", "batches.meta"),
@@ -28,6 +29,8 @@ KEYS = {10: (b"labels", b"label_names"), 100: (b"fine_labels", b"fine_label_name
 class Cifar:
     """60,000 colour photographs of 32×32 pixels; the source is the official .tar.gz, or the folder it unpacks to."""
 
+    version: ClassVar[int] = 1
+
     classes: int
     """Classes: 10, or 100 (the fine labels)."""
 
@@ -36,54 +39,67 @@ class Cifar:
     augment: ClassVar[str] = "crop+flip"
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
 
     def decode(self, source: Path | None, download: Path) -> Arrays:
         """Downloads are accepted by their md5 alone; a source of one's own is unpickled without running its code."""
         if source is None:
-            source = self._official(download)
+            source = self._official_archive(download)
         train, test, meta = PARTS[self.classes]
         wanted = {*train, test, meta}
-        found = {PurePosixPath(name).name: raw for name, raw in read(source, lambda n: Path(n).name in wanted).items()}
-        if missing := wanted - set(found):
-            raise self._refusal(source, missing)
-        tables = {name: _unpickle(raw, f"{name} of {source}") for name, raw in found.items()}
-        labels, label_names = KEYS[self.classes]
+        contents = read_source(source, lambda name: PurePosixPath(name).name in wanted)
+        files, passed = one_of_each(source, contents, lambda name: PurePosixPath(name).name)
+        if missing := wanted - set(files):
+            raise self._refuse_source(source, missing)
+        tables = {name: _load_table(raw, f"{name} of {source}") for name, raw in files.items()}
+        labels = KEYS[self.classes][0]
+        kinds = {"32×32 RGB": sum(len(tables[name].get(labels, ())) for name in (*train, test))}
+        layout = f"CIFAR-{self.classes}'s files {', '.join((*train, test))}"
+        account = Account(layout, kinds, tuple(summarise_passed(passed)), differing_files(files))
         try:
             return Arrays(
-                np.concatenate([_images(tables[name]) for name in train]),
-                np.concatenate([self._labels(tables[name][labels]) for name in train]),
-                _images(tables[test]),
-                self._labels(tables[test][labels]),
-                tuple(name.decode() for name in tables[meta][label_names]),
+                np.concatenate([_table_images(tables[name]) for name in train]),
+                np.concatenate([self._checked_labels(tables[name][labels]) for name in train]),
+                _table_images(tables[test]),
+                self._checked_labels(tables[test][labels]),
+                self._class_names(tables[meta]),
+                account=account,
             )
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise UsageError(
-                f"{source} has CIFAR's files but not their contents ({error!r}): {self._expected}"
-            ) from None
+            raise UsageError(f"{source}: CIFAR's files are damaged ({error!r}): {self._expected_source}") from None
 
     @property
-    def _expected(self) -> str:
+    def _expected_source(self) -> str:
         return f"expected cifar-{self.classes}-python.tar.gz, or the folder it unpacks to"
 
-    def _official(self, download: Path) -> Path:
+    def _official_archive(self, download: Path) -> Path:
         from torchvision.datasets import CIFAR10, CIFAR100  # type: ignore[import-untyped]
 
         official = CIFAR10 if self.classes == 10 else CIFAR100
-        return fetch(official.url, official.tgz_md5, download)
+        return download_file(official.url, official.tgz_md5, download)
 
-    def _refusal(self, source: Path, missing: set[str]) -> UsageError:
-        if any(map(is_image, names(source))):
+    def _refuse_source(self, source: Path, missing: set[str]) -> UsageError:
+        if any(map(is_image, entry_names(source))):
             return UsageError(
-                f"{source} holds image files: {self._expected}; for class folders use dataset=imagefolder"
+                f"{source} holds image files: {self._expected_source}; for class folders use dataset=imagefolder"
             )
-        return UsageError(f"{source} has no file {', '.join(sorted(missing))}: {self._expected}")
+        return UsageError(f"{source} has no file {', '.join(sorted(missing))}: {self._expected_source}")
 
-    def _labels(self, labels: object) -> Array:
-        array = np.asarray(labels).astype(np.int64)
+    def _checked_labels(self, labels: object) -> Array:
+        given = np.asarray(labels)
+        with np.errstate(invalid="ignore"):  # not a number is no integer either
+            array = given.astype(np.int64) if given.dtype.kind in "iuf" else np.full(given.shape, -1)
+        if given.ndim != 1 or not (array == given).all():
+            raise ValueError(f"labels of shape {given.shape} and type {given.dtype} that are no list of integers")
         if array.size and not 0 <= array.min() <= array.max() < self.classes:
             raise ValueError(f"labels from {array.min()} to {array.max()}")
         return array
+
+    def _class_names(self, table: dict[Any, Any]) -> tuple[str, ...]:
+        names = tuple(name.decode() for name in table[KEYS[self.classes][1]])
+        if len(names) != self.classes:
+            raise ValueError(f"{len(names)} names of classes")
+        return names
 
 
 class _Unpickler(pickle.Unpickler):
@@ -103,7 +119,7 @@ class _Unpickler(pickle.Unpickler):
         return self.allowed[name]
 
 
-def _unpickle(raw: bytes, what: str) -> dict[Any, Any]:
+def _load_table(raw: bytes, what: str) -> dict[Any, Any]:
     try:
         table = _Unpickler(io.BytesIO(raw), encoding="bytes").load()
     # A damaged pickle can raise anything.
@@ -114,8 +130,13 @@ def _unpickle(raw: bytes, what: str) -> dict[Any, Any]:
     return table
 
 
-def _images(table: dict[Any, Any]) -> Array:
+def _table_images(table: dict[Any, Any]) -> Array:
+    """Pixels as [N, 3, 32, 32]; flat rows are the official form, and channels may come last."""
     pixels = np.asarray(table[b"data"])
     if pixels.dtype != np.uint8:
         raise ValueError(f"pixels of type {pixels.dtype}")
+    if pixels.shape[1:] == (32, 32, 3):
+        return pixels.transpose(0, 3, 1, 2)
+    if pixels.shape[1:] not in ((3072,), (3, 32, 32)):
+        raise ValueError(f"pixels of shape {pixels.shape}")
     return pixels.reshape(-1, 3, 32, 32)

@@ -1,6 +1,5 @@
-"""Any images of one's own: a folder for each class."""
+"""Your own images: one folder per class."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -8,22 +7,26 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from basin.data import Arrays, datasets
-from basin.data.archives import read
-from basin.data.images import decode, is_image
+from basin.data.archives import read_source, summarise_passed
+from basin.data.class_folders import find_splits, in_split
+from basin.data.dataset import Account
+from basin.data.images import decode_images
 from basin.errors import UsageError
-from basin.spec import Bounds, check
+from basin.spec import Bounds, Unit, check_fields
 
 
 @datasets.register("imagefolder")
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder:
-    """A folder, .zip or .tar.* archive with train/CLASS/… and test/CLASS/… (or val/), perhaps below one top folder.
+    """A folder, .zip or .tar.* archive with train/CLASS/… and test/CLASS/… (or val/), perhaps below other folders.
 
     Where there are both test/ and val/, test/ is the test split and val/ is not read: validation comes from train/.
     All encoded files and all decoded pixels are in memory while decoding.
     """
 
-    resolution: Annotated[int | None, Bounds(8)] = None
+    version: ClassVar[int] = 1
+
+    resolution: Annotated[int | None, Bounds(8), Unit("pixels")] = None
     """Pixels of each side after the shorter one is resized and the centre kept (none: all images share one size)."""
 
     train_size: ClassVar[int | None] = None
@@ -31,38 +34,18 @@ class ImageFolder:
     augment: ClassVar[str] = "crop+flip"
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
 
     def decode(self, source: Path | None, download: Path) -> Arrays:
         """RGB images; classes are the folders' names, sorted. Raises UsageError if there are none, or sizes differ."""
         if source is None:
             raise UsageError("dataset imagefolder has no images of its own: give a folder or archive with --data PATH")
-        files = _below_top(read(source, is_image))
-        train = _labelled(files, "train")
-        test = _labelled(files, "test") or _labelled(files, "val")
-        if not train or not test:
-            raise UsageError(
-                f"{source} has {len(train)} images in train/CLASS/ and {len(test)} in test/CLASS/ or val/CLASS/, "
-                f"of {len(files)} in all: expected some in both"
-            )
-        classes = sorted(set(train.values()))
-        if unknown := sorted(set(test.values()) - set(classes)):
-            raise UsageError(f"{source}: test classes {', '.join(unknown[:4])} have no images in train/")
-        labels = np.searchsorted(classes, [*train.values(), *test.values()]).astype(np.int64)
+        contents = read_source(source, in_split)
+        found = find_splits(source, contents)
+        place = {name: label for label, name in enumerate(found.classes)}
+        labels = np.array([place[name] for name in [*found.train.values(), *found.test.values()]], np.int64)
         # Decoded together: one size for both splits.
-        pixels = decode({name: files[name] for name in [*train, *test]}, self.resolution)
-        n = len(train)
-        return Arrays(pixels[:n], labels[:n], pixels[n:], labels[n:], tuple(classes))
-
-
-def _below_top(files: dict[str, bytes]) -> dict[str, bytes]:
-    """The same files by their paths below the one top folder, if there is one around train/."""
-    if any(name.startswith("train/") for name in files) or len({name.split("/")[0] for name in files}) != 1:
-        return files
-    return {name.partition("/")[2]: raw for name, raw in files.items()}
-
-
-def _labelled(files: Mapping[str, bytes], split: str) -> dict[str, str]:
-    """Path → class of the images of one split; images that lie beside the class folders have no class."""
-    parts = {name: name.split("/") for name in files}
-    return {name: part[1] for name, part in parts.items() if part[0] == split and len(part) > 2}
+        decoded = decode_images({name: contents.files[name] for name in [*found.train, *found.test]}, self.resolution)
+        pixels, n = decoded.pixels, len(found.train)
+        account = Account(found.layout, decoded.kinds, tuple(summarise_passed(found.passed)), found.notes)
+        return Arrays(pixels[:n], labels[:n], pixels[n:], labels[n:], found.names, account=account)

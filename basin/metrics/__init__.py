@@ -1,4 +1,4 @@
-"""Numbers of an ensemble's predictions: one function each, with its unit and direction."""
+"""Metrics of an ensemble's predictions: one function each, with its unit and direction."""
 
 import importlib
 import inspect
@@ -23,7 +23,7 @@ NEEDS = ("fit", "ood")
 
 @dataclass(frozen=True)
 class Metric:
-    """A number, what it is measured in, and which way is better."""
+    """A metric with its unit and direction."""
 
     name: str
     unit: str
@@ -32,11 +32,11 @@ class Metric:
     compute: Callable[..., float]
     """(log-probabilities of M members on N images, labels, **needs) → the number."""
     final: bool = False
-    """Measured at the end of a trial only: too slow for every report of one that grows."""
+    """Measured only at the end of a trial: too slow for every progress report."""
     needs: tuple[str, ...] = ()
-    """What it takes beyond predictions and labels: `fit`, another split's, or `ood`, log-probabilities elsewhere."""
+    """Further inputs: `fit`, predictions on another split, or `ood`, log-probabilities on another dataset."""
     per_image: PerImage | None = None
-    """Values whose mean over images is the number, if it is one: a bootstrap resamples them instead of predictions."""
+    """Values whose mean over images is the number, if it is one: its interval needs no resampling then."""
 
 
 _METRICS: dict[str, Metric] = {}
@@ -46,7 +46,7 @@ def metric(*, unit: str, better: Better, final: bool = False) -> Callable[[Compu
     """Register a function as the metric of its name; it `needs` its keyword-only parameters without a default."""
 
     def add(function: Compute) -> Compute:
-        _register(function, unit, better, final)
+        _register_metric(function, unit, better, final)
         return function
 
     return add
@@ -60,13 +60,13 @@ def image_mean(*, unit: str, better: Better, final: bool = False) -> Callable[[P
         def mean(log_probs: LogProbs, labels: Labels) -> float:
             return float(function(log_probs, labels).mean())
 
-        _register(mean, unit, better, final, function)
+        _register_metric(mean, unit, better, final, function)
         return mean
 
     return add
 
 
-def _register(
+def _register_metric(
     compute: Callable[..., float], unit: str, better: Better, final: bool, per_image: PerImage | None = None
 ) -> None:
     name, parameters = compute.__name__, inspect.signature(compute).parameters.values()
@@ -77,14 +77,14 @@ def _register(
     _METRICS[name] = Metric(name, unit, better, doc, compute, final, needs, per_image)
 
 
-def metrics() -> dict[str, Metric]:
+def all_metrics() -> dict[str, Metric]:
     """Every metric by its name."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
     return dict(sorted(_METRICS.items()))
 
 
-def score(
+def score_predictions(
     log_probs: LogProbs,
     labels: Labels,
     *,
@@ -105,6 +105,6 @@ def score(
     wide, truth = log_probs.double(), labels.cpu()
     return {
         name: metric.compute(wide, truth, **{need: given[need] for need in metric.needs})
-        for name, metric in metrics().items()
+        for name, metric in all_metrics().items()
         if (final or not metric.final) and given.keys() >= set(metric.needs)
     }

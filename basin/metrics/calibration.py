@@ -1,4 +1,4 @@
-"""Whether the ensemble's confidence can be believed."""
+"""Calibration: agreement of the ensemble's confidence and accuracy."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -47,7 +47,7 @@ def adaptive_ece(log_probs: LogProbs, labels: Labels) -> float:
     return 100 * float(binned_gap(confidence, correct, mass_edges(confidence, BINS)).sum())
 
 
-def reliability(log_probs: LogProbs, labels: Labels, bins: int = BINS) -> list[Bin]:
+def reliability_table(log_probs: LogProbs, labels: Labels, bins: int = BINS) -> list[Bin]:
     """The table of a reliability diagram, for bins of equal width and of equal mass (DeGroot and Fienberg 1983)."""
     confidence, correct = top_label(log_probs, labels)
     edges: dict[Binning, Tensor] = {"width": width_edges(bins), "mass": mass_edges(confidence, bins)}

@@ -1,4 +1,4 @@
-"""How much the members differ in what they predict; a single member counts as two copies of itself."""
+"""Diversity of the members' predictions; a single member counts as two copies of itself."""
 
 import math
 from itertools import combinations
@@ -15,7 +15,9 @@ from basin.metrics.prediction import accuracy, ensemble_log_probs
 def disagreement(log_probs: LogProbs, labels: Labels) -> Float[Tensor, " N"]:
     """Images on which two members predict different labels, mean over pairs; 0 for a single member."""
     predicted = log_probs.argmax(dim=2)
-    return 100.0 * torch.stack([(predicted[i] != predicted[j]).double() for i, j in pairs(log_probs)]).mean(dim=0)
+    return 100.0 * torch.stack([(predicted[i] != predicted[j]).double() for i, j in member_pairs(log_probs)]).mean(
+        dim=0
+    )
 
 
 @metric(unit="1", better="neither")
@@ -48,10 +50,10 @@ def kl_pairs(log_probs: LogProbs, labels: Labels) -> Float[Tensor, " N"]:
     i = j adds nothing: K Σ_i Σ_c p_i log p_i − Σ_c (Σ_i p_i)(Σ_j log p_j); rounding below 0 is 0.
     """
     count = len(log_probs)
-    own = torch.stack([-entropy(member) for member in log_probs]).sum(dim=0)
+    negative_entropy = torch.stack([-entropy(member) for member in log_probs]).sum(dim=0)
     mass = torch.stack([member.exp() for member in log_probs]).sum(dim=0)
     cross = torch.where(mass > 0, mass * log_probs.sum(dim=0), 0.0).sum(dim=1)
-    return ((count * own - cross) / max(count * (count - 1), 1)).clamp(min=0)
+    return ((count * negative_entropy - cross) / max(count * (count - 1), 1)).clamp(min=0)
 
 
 @metric(unit="1", better="lower", final=True)
@@ -65,10 +67,10 @@ def error_correlation(log_probs: LogProbs, labels: Labels) -> float:
     norms = centred.square().sum(dim=1).sqrt()
     units = torch.where(norms[:, None] > 0, centred / norms[:, None], 0.0)
     correlations = units @ units.T
-    return float(torch.stack([correlations[i, j] for i, j in pairs(log_probs)]).mean())
+    return float(torch.stack([correlations[i, j] for i, j in member_pairs(log_probs)]).mean())
 
 
-def pairs(log_probs: LogProbs) -> list[tuple[int, int]]:
+def member_pairs(log_probs: LogProbs) -> list[tuple[int, int]]:
     """All pairs i < j of members."""
     return list(combinations(range(len(log_probs)), 2)) or [(0, 0)]
 

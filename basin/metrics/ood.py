@@ -1,4 +1,4 @@
-"""Whether the ensemble's uncertainty tells its own images from those of another dataset."""
+"""Out-of-distribution detection: separate own images from another dataset's by the ensemble's uncertainty."""
 
 import torch
 from jaxtyping import Float
@@ -29,10 +29,12 @@ def ood_auroc_entropy(log_probs: LogProbs, labels: Labels, *, ood: Float[Tensor,
     return auroc(-entropy(ensemble_log_probs(log_probs)), -entropy(ensemble_log_probs(ood)))
 
 
-def auroc(own: Float[Tensor, " N"], other: Float[Tensor, " O"]) -> float:
+def auroc(scores: Float[Tensor, " N"], other_scores: Float[Tensor, " O"]) -> float:
     """P(own > other) + ½ P(own = other) over all pairs of scores (Mann–Whitney); raises UsageError without pairs."""
-    if not len(own) or not len(other):
-        raise UsageError(f"AUROC of {len(own)} own images against {len(other)} others: expected at least one of each")
-    ordered = other.sort().values
-    below, up_to = (torch.searchsorted(ordered, own, right=right).double() for right in (False, True))
-    return float(((below + up_to) / 2).mean() / len(other))
+    if not len(scores) or not len(other_scores):
+        raise UsageError(
+            f"AUROC needs images of both datasets: got {len(scores)} of this one and {len(other_scores)} of the other"
+        )
+    ordered = other_scores.sort().values
+    below, up_to = (torch.searchsorted(ordered, scores, right=right).double() for right in (False, True))
+    return float(((below + up_to) / 2).mean() / len(other_scores))

@@ -26,7 +26,7 @@ def ensemble_log_probs(
     return F.log_softmax(mean.masked_fill(impossible, 0), dim=1)
 
 
-def picked(log_probs: LogProbs, labels: Labels) -> Float[Tensor, "M N"]:
+def label_log_probs(log_probs: LogProbs, labels: Labels) -> Float[Tensor, "M N"]:
     """Each member's log-probability of the label."""
     return log_probs.gather(2, labels.expand(len(log_probs), -1).unsqueeze(2)).squeeze(2)
 
@@ -38,7 +38,7 @@ def member_accuracies(log_probs: LogProbs, labels: Labels) -> Float[Tensor, " M"
 
 def member_nlls(log_probs: LogProbs, labels: Labels) -> Float[Tensor, " M"]:
     """Mean negative log-likelihood of each member, in nats."""
-    return -picked(log_probs, labels).mean(dim=1)
+    return -label_log_probs(log_probs, labels).mean(dim=1)
 
 
 @image_mean(unit="%", better="higher")
@@ -68,19 +68,19 @@ def member_worst_accuracy(log_probs: LogProbs, labels: Labels) -> float:
 @image_mean(unit="nats", better="lower")
 def nll(log_probs: LogProbs, labels: Labels) -> Float[Tensor, " N"]:
     """Mean negative log-likelihood of the ensemble; inf if one label has probability 0."""
-    return -picked(ensemble_log_probs(log_probs).unsqueeze(0), labels)[0]
+    return -label_log_probs(ensemble_log_probs(log_probs).unsqueeze(0), labels)[0]
 
 
 @image_mean(unit="nats", better="lower", final=True)
 def logit_average_nll(log_probs: LogProbs, labels: Labels) -> Float[Tensor, " N"]:
     """Mean negative log-likelihood of the ensemble that averages logits; inf if one label has probability 0."""
-    return -picked(ensemble_log_probs(log_probs, how="logits").unsqueeze(0), labels)[0]
+    return -label_log_probs(ensemble_log_probs(log_probs, how="logits").unsqueeze(0), labels)[0]
 
 
 @image_mean(unit="nats", better="lower")
 def member_mean_nll(log_probs: LogProbs, labels: Labels) -> Float[Tensor, " N"]:
     """Mean over the members of their mean negative log-likelihood; inf if one gives a label probability 0."""
-    return -picked(log_probs, labels).mean(dim=0)
+    return -label_log_probs(log_probs, labels).mean(dim=0)
 
 
 @image_mean(unit="nats", better="higher")
@@ -90,7 +90,7 @@ def jensen_gap(log_probs: LogProbs, labels: Labels) -> Float[Tensor, " N"]:
     inf if a member, but not the ensemble, gives a label probability 0; an image whose label is impossible to every
     member counts 0, since they agree on it.
     """
-    members = picked(log_probs, labels)
+    members = label_log_probs(log_probs, labels)
     ensemble = torch.logsumexp(members, dim=0) - math.log(len(members))
     return torch.where(ensemble == -math.inf, 0.0, ensemble - members.mean(dim=0))
 

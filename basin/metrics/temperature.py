@@ -1,7 +1,6 @@
-"""What one temperature on the ensemble's log-probabilities would mend."""
+"""Temperature scaling of the ensemble's log-probabilities."""
 
 import math
-from statistics import fmean
 
 import torch
 from jaxtyping import Float
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from basin.metrics import Labels, LogProbs, Predictions, metric
 from basin.metrics.prediction import ensemble_log_probs
-from basin.seeds import generator
+from basin.seeds import make_generator
 
 BOUNDS = (0.01, 100.0)
 """Temperatures among which the best is sought."""
@@ -18,8 +17,13 @@ REPEATS = 5
 
 def tempered_nll(log_probs: Float[Tensor, "N C"], labels: Labels, temperature: float) -> float:
     """Mean of −log softmax(log p / T) at the label; inf if a label has probability 0."""
+    return float(tempered_nlls(log_probs, labels, temperature).mean())
+
+
+def tempered_nlls(log_probs: Float[Tensor, "N C"], labels: Labels, temperature: float) -> Float[Tensor, " N"]:
+    """−log softmax(log p / T) at the label of each image."""
     scaled = log_probs / temperature
-    return float((scaled.logsumexp(dim=1) - scaled.gather(1, labels.unsqueeze(1)).squeeze(1)).mean())
+    return scaled.logsumexp(dim=1) - scaled.gather(1, labels.unsqueeze(1)).squeeze(1)
 
 
 def fit_temperature(log_probs: Float[Tensor, "N C"], labels: Labels) -> float:
@@ -40,8 +44,8 @@ def fit_temperature(log_probs: Float[Tensor, "N C"], labels: Labels) -> float:
         return tempered_nll(kept, truth, math.exp(log_temperature))
 
     limits = tuple(math.log(bound) for bound in BOUNDS)
-    found = minimize_scalar(loss, bounds=limits, method="bounded", options={"xatol": 1e-6})
-    return math.exp(found.x) if found.fun < loss(0.0) else 1.0
+    minimum = minimize_scalar(loss, bounds=limits, method="bounded", options={"xatol": 1e-6})
+    return math.exp(minimum.x) if minimum.fun < loss(0.0) else 1.0
 
 
 @metric(unit="1", better="neither", final=True)
@@ -68,14 +72,23 @@ def calibrated_log_likelihood(log_probs: LogProbs, labels: Labels) -> float:
     log-likelihood of one half at the temperature fitted on the other. −inf if a label has probability 0. A single
     image, which has no halves, keeps T = 1.
     """
-    ensemble = ensemble_log_probs(log_probs)
-    if len(labels) < 2:
-        return -tempered_nll(ensemble, labels, 1.0)
-    draw = generator("calibrated_log_likelihood", len(labels))
-    found = []
+    return -float(calibrated_nlls(ensemble_log_probs(log_probs), labels).mean())
+
+
+def calibrated_nlls(ensemble: Float[Tensor, "N C"], labels: Labels) -> Float[Tensor, " N"]:
+    """Negative log-likelihood of each image at temperatures fitted on other images, averaged over five divisions.
+
+    Its mean over images is −`calibrated_log_likelihood`: of an odd number N, whose halves differ by one image, each
+    image weighs N/2 divided by the size of its half.
+    """
+    count = len(labels)
+    if count < 2:
+        return tempered_nlls(ensemble, labels, 1.0)
+    draw = make_generator("calibrated_log_likelihood", count)
+    total = torch.zeros(count, dtype=ensemble.dtype)
     for _ in range(REPEATS):
-        first, second = torch.randperm(len(labels), generator=draw).tensor_split(2)
+        first, second = torch.randperm(count, generator=draw).tensor_split(2)
         for fitted, held in ((first, second), (second, first)):
             best = fit_temperature(ensemble[fitted], labels[fitted])
-            found.append(-tempered_nll(ensemble[held], labels[held], best))
-    return fmean(found)
+            total[held] += tempered_nlls(ensemble[held], labels[held], best) * (count / 2 / len(held))
+    return total / REPEATS

@@ -1,4 +1,4 @@
-"""Networks by name: one file a model, plain `nn.Module`s."""
+"""Networks by name: one file per model, plain `nn.Module`s."""
 
 from typing import Protocol
 
@@ -8,7 +8,7 @@ from basin.registry import Registry
 
 
 class Model(Protocol):
-    """How a network is built."""
+    """Builds the network of a model."""
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         """The network for images of `shape` (channels, height, width), freshly initialised from torch's generator."""

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import nn
 
 from basin.models import models
 from basin.models.symmetry import Group, Part, Symmetry
-from basin.spec import Bounds, check
+from basin.spec import Bounds, Unit, check_fields
 
 
 @models.register("mlp")
@@ -16,13 +16,15 @@ from basin.spec import Bounds, check
 class MLP:
     """Fully connected layers with ReLU."""
 
-    hidden: Annotated[int, Bounds(1)] = 64
+    version: ClassVar[int] = 1
+
+    hidden: Annotated[int, Bounds(1), Unit("units")] = 64
     """Units of each hidden layer."""
-    layers: Annotated[int, Bounds(1)] = 2
+    layers: Annotated[int, Bounds(1), Unit("layers")] = 2
     """Hidden layers."""
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         """The network for images of `shape`."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from basin.models import models
 from basin.models.symmetry import Axis, Group, Part, Reading, Symmetry, norm_axes, norm_blocks
-from basin.spec import Bounds, check
+from basin.spec import Bounds, Unit, check_fields
 
 Norm = Literal["batch", "layer", "group"]
 
@@ -25,7 +25,9 @@ class ResNet:
     and so make alignment by permutation impossible.
     """
 
-    depth: Annotated[int, Bounds(8)]
+    version: ClassVar[int] = 1
+
+    depth: Annotated[int, Bounds(8), Unit("layers")]
     """Layers with weights, 6n+2."""
     width: Annotated[float, Bounds(0.125, 64)] = 1.0
     """Multiplier of the 16, 32, 64 channels."""
@@ -36,7 +38,7 @@ class ResNet:
     """Kernel of the projection shortcut."""
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         """The network for images of `shape`; He initialisation of the convolutions."""
@@ -49,8 +51,8 @@ class ResNetModule(nn.Module):
     def __init__(self, spec: ResNet, channels: int, classes: int) -> None:
         super().__init__()
         widths = [max(1, round(base * spec.width)) for base in (16, 32, 64)]
-        self.conv = _conv(channels, widths[0])
-        self.norm = _norm(spec.norm, widths[0])
+        self.conv = _square_convolution(channels, widths[0])
+        self.norm = _make_norm(spec.norm, widths[0])
         blocks: list[nn.Module] = []
         inputs = widths[0]
         for stage, width in enumerate(widths):
@@ -83,7 +85,7 @@ class ResNetModule(nn.Module):
             axes.append((f"{name}.conv1.weight", 1))
             if isinstance(block.shortcut, nn.Sequential):
                 axes.append((f"{name}.shortcut.0.weight", 1))
-                groups[f"stream to {name}"] = _group(norm, axes, readings)
+                groups[f"stream to {name}"] = _channel_group(norm, axes, readings)
                 norm = block.shortcut[1]
                 axes = [(f"{name}.shortcut.0.weight", 0), *norm_axes(f"{name}.shortcut.1", norm)]
                 readings = []
@@ -91,7 +93,7 @@ class ResNetModule(nn.Module):
             readings.append((name, "output"))
             groups[f"{name}.inner"] = block.inner(name)
         axes.append(("head.weight", 1))
-        groups["stream to head"] = _group(norm, axes, readings)
+        groups["stream to head"] = _channel_group(norm, axes, readings)
         return groups
 
 
@@ -100,14 +102,16 @@ class Block(nn.Module):
 
     def __init__(self, spec: ResNet, inputs: int, width: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = _conv(inputs, width, stride=stride)
-        self.norm1 = _norm(spec.norm, width)
-        self.conv2 = _conv(width, width)
-        self.norm2 = _norm(spec.norm, width)
+        self.conv1 = _square_convolution(inputs, width, stride=stride)
+        self.norm1 = _make_norm(spec.norm, width)
+        self.conv2 = _square_convolution(width, width)
+        self.norm2 = _make_norm(spec.norm, width)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != width:
             kernel = 1 if spec.shortcut == "1x1" else 3
-            self.shortcut = nn.Sequential(_conv(inputs, width, stride=stride, kernel=kernel), _norm(spec.norm, width))
+            self.shortcut = nn.Sequential(
+                _square_convolution(inputs, width, stride=stride, kernel=kernel), _make_norm(spec.norm, width)
+            )
 
     def forward(self, hidden: Tensor) -> Tensor:
         """The block's output, ReLU applied after the sum."""
@@ -117,18 +121,18 @@ class Block(nn.Module):
     def inner(self, name: str) -> Group:
         """The channels between the two convolutions of the block called `name`."""
         axes = ((f"{name}.conv1.weight", 0), *norm_axes(f"{name}.norm1", self.norm1), (f"{name}.conv2.weight", 1))
-        return _group(self.norm1, axes, [(f"{name}.conv2", "input")])
+        return _channel_group(self.norm1, axes, [(f"{name}.conv2", "input")])
 
 
-def _group(norm: nn.Module, axes: Iterable[Axis], readings: Iterable[Reading]) -> Group:
+def _channel_group(norm: nn.Module, axes: Iterable[Axis], readings: Iterable[Reading]) -> Group:
     return Group(len(norm.state_dict()["weight"]), (Part(tuple(axes), tuple(readings)),), norm_blocks(norm))
 
 
-def _conv(inputs: int, outputs: int, *, stride: int = 1, kernel: int = 3) -> nn.Conv2d:
+def _square_convolution(inputs: int, outputs: int, *, stride: int = 1, kernel: int = 3) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
 
 
-def _norm(norm: Norm, width: int) -> nn.Module:
+def _make_norm(norm: Norm, width: int) -> nn.Module:
     if norm == "batch":
         return nn.BatchNorm2d(width)
     groups = 1 if norm == "layer" else next(g for g in range(max(1, width // 8), 0, -1) if width % g == 0)

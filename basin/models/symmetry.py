@@ -1,21 +1,24 @@
-"""Which axes of a network's weights can be permuted without changing what it computes.
+"""Permutation symmetries: axes of a network's weights that can be permuted without changing its function.
 
-A permutation of hidden units acts on every tensor that produces or consumes them. Each model lists, per group of units
-that must be permuted together, the (parameter, axis) pairs; the aligner needs nothing else, and the certificate
-(`basin.alignment.certificate`) proves the list in float64.
+A permutation of hidden units acts on every tensor that produces or consumes them. A spec lists, per group of units that
+must be permuted together, the (parameter, axis) pairs; the aligner needs nothing else, and the certificate
+(`basin.alignment.certificate`) proves the list in float64. A module can state its spec in a method `symmetry()`; that
+of any other module is traced (`basin.models.tracing`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Literal, Protocol, runtime_checkable
 
-from torch import nn
-
-from basin.errors import UsageError
+from torch import Tensor, nn
 
 Axis = tuple[str, int]
 """A parameter or buffer by its `state_dict` name, and one of its axes."""
+Places = tuple[tuple[int, ...], ...]
+"""For each unit, its positions along an axis, equally many for each."""
 Reading = tuple[str, Literal["input", "output"]]
-"""Where the units can be read: a submodule, and which side of it."""
+"""A place where the units can be observed: a submodule, and its input or output."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,11 @@ class Part:
     axes: tuple[Axis, ...]
     readings: tuple[Reading, ...] = ()
     """Activations of these units: maps [N, size, …] where they have four axes, else [N, …, size]."""
+    places: Mapping[Axis, Places] = field(default_factory=dict)
+    """Of axes along which position i is not simply unit i: a linear layer after `flatten` has a position for each
+    channel and pixel; a packed projection has rows of queries, keys and values."""
+    size: int | None = None
+    """Units, if not as many as the group's: equally many in each of its blocks."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +49,29 @@ class Group:
     blocks: int = 1
 
     def __post_init__(self) -> None:
-        if self.size % self.blocks:
-            raise ValueError(f"{self.size} units cannot be in {self.blocks} blocks of equal length")
-        names = [name for part in self.parts for name, _ in part.axes]
-        twice = sorted({name for name in names if names.count(name) > 1})
+        for size in self.part_sizes():
+            if size % self.blocks:
+                raise ValueError(f"{size} units cannot be in {self.blocks} blocks of equal length")
+        whole = [axis for part in self.parts for axis in part.axes if axis not in part.places]
+        twice = sorted({f"axis {dim} of {name}" for name, dim in whole if whole.count((name, dim)) > 1})
         if twice:
-            raise ValueError(f"a group may act on one axis of a tensor, not on two: {', '.join(twice)}")
+            raise ValueError(f"a group may act once on an axis, not twice: {', '.join(twice)}")
+
+    def part_sizes(self) -> list[int]:
+        """Units of each part."""
+        return [part.size or self.size for part in self.parts]
+
+    def meets_itself(self) -> bool:
+        """True if it acts on two axes of one tensor: a layer reads the units that it writes."""
+        axes = set(chain.from_iterable(part.axes for part in self.parts))
+        return len(axes) > len({name for name, _ in axes})
 
 
 Symmetry = dict[str, Group]
 """The groups of a network by name."""
+
+WRITE_IT = "give the module a method symmetry() as docs/extending.md shows"
+"""What to do about a module whose permutations cannot be found."""
 
 
 @runtime_checkable
@@ -62,14 +83,16 @@ class Symmetric(Protocol):
         ...
 
 
-def symmetry_of(module: nn.Module) -> Symmetry:
-    """The module's permutation spec; raises UsageError, saying what to write and where, if it has none."""
-    if not isinstance(module, Symmetric):
-        raise UsageError(
-            f"{type(module).__name__} has no permutation spec, which alignment needs: expected a model whose module "
-            "has a method `symmetry()` (mlp, resnet8, resnet20, vit, …); docs/extending.md says how to write one"
-        )
-    return module.symmetry()
+def symmetry_of(module: nn.Module, example: Tensor) -> Symmetry:
+    """The module's own permutation spec, else the one that is traced in a run on `example` [N, …].
+
+    Raises UsageError, naming the operation, if a module without a spec cannot be traced.
+    """
+    if isinstance(module, Symmetric):
+        return module.symmetry()
+    from basin.models.tracing import trace_symmetry
+
+    return trace_symmetry(module, example)
 
 
 def norm_axes(name: str, norm: nn.Module) -> tuple[Axis, ...]:
@@ -78,5 +101,5 @@ def norm_axes(name: str, norm: nn.Module) -> tuple[Axis, ...]:
 
 
 def norm_blocks(norm: nn.Module) -> int:
-    """How many blocks of channels a normalisation keeps together: a GroupNorm's groups, else one."""
+    """Number of channel blocks a normalisation keeps together: a GroupNorm's groups, else one."""
     return norm.num_groups if isinstance(norm, nn.GroupNorm) else 1

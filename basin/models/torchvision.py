@@ -1,14 +1,14 @@
 """Any classifier of torchvision by its own name: `torchvision:resnet18`."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from basin.errors import UsageError, one_of
 from basin.models import models
-from basin.spec import check
+from basin.spec import check_fields
 
 
 @models.register_prefix("torchvision:", "architecture")
@@ -20,13 +20,15 @@ class TorchVision:
     restore. Images of one channel are shown three times; other numbers of channels than 1 and 3 are refused.
     """
 
+    version: ClassVar[int] = 1
+
     architecture: str
     """Torchvision's name of the classifier."""
 
     def __post_init__(self) -> None:
-        check(self)
-        if self.architecture not in _names():
-            raise one_of("torchvision model", self.architecture, _names())
+        check_fields(self)
+        if self.architecture not in _classifier_names():
+            raise one_of("torchvision model", self.architecture, _classifier_names())
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         """The network for images of `shape`; raises UsageError if it cannot take them."""
@@ -35,7 +37,9 @@ class TorchVision:
         if shape[0] not in (1, 3):
             raise UsageError(f"torchvision:{self.architecture}: expected images of 1 or 3 channels, got {shape[0]}")
         try:
-            module: nn.Module = get_model(self.architecture, weights=None, num_classes=classes, **self._options(shape))
+            module: nn.Module = get_model(
+                self.architecture, weights=None, num_classes=classes, **self._builder_options(shape)
+            )
             if shape[0] == 1:
                 module.register_forward_pre_hook(_three_channels)
             _switch_off_chance(module)
@@ -47,7 +51,7 @@ class TorchVision:
             raise UsageError(f"torchvision:{self.architecture} cannot take images of {size}: {reason}") from error
         return module.train()
 
-    def _options(self, shape: tuple[int, int, int]) -> dict[str, Any]:
+    def _builder_options(self, shape: tuple[int, int, int]) -> dict[str, Any]:
         if self.architecture.startswith("vit_"):
             return {"image_size": shape[1]}
         if self.architecture == "maxvit_t":
@@ -57,7 +61,7 @@ class TorchVision:
         return {}
 
 
-def _names() -> list[str]:
+def _classifier_names() -> list[str]:
     import torchvision.models  # type: ignore[import-untyped]
 
     return list(torchvision.models.list_models(module=torchvision.models))

@@ -1,7 +1,7 @@
 """A vision transformer for small images (Dosovitskiy 2021), pre-norm."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from basin.errors import UsageError
 from basin.models import models
 from basin.models.symmetry import Axis, Group, Part, Symmetry
-from basin.spec import Bounds, check
+from basin.spec import Bounds, Unit, check_fields
 
 
 @models.register("vit")
@@ -22,19 +22,21 @@ class ViT:
     leave 8 × 8 of a CIFAR image: 2.7M parameters.
     """
 
-    patch: Annotated[int, Bounds(1)] = 4
+    version: ClassVar[int] = 1
+
+    patch: Annotated[int, Bounds(1), Unit("pixels")] = 4
     """Height and width of a patch, in pixels; divides the image's."""
-    dim: Annotated[int, Bounds(1)] = 192
+    dim: Annotated[int, Bounds(1), Unit("channels")] = 192
     """Channels of the residual stream."""
-    blocks: Annotated[int, Bounds(1)] = 6
+    blocks: Annotated[int, Bounds(1), Unit("blocks")] = 6
     """Transformer blocks."""
-    heads: Annotated[int, Bounds(1)] = 3
+    heads: Annotated[int, Bounds(1), Unit("heads")] = 3
     """Attention heads of a block; divides `dim`."""
     mlp_ratio: Annotated[float, Bounds(0.125, 64)] = 4.0
     """Hidden units of a block's MLP, as a multiple of `dim`."""
 
     def __post_init__(self) -> None:
-        check(self)
+        check_fields(self)
         if self.dim % self.heads:
             raise UsageError(f"heads={self.heads}: expected a divisor of dim={self.dim}")
 
@@ -80,10 +82,10 @@ class ViTModule(nn.Module):
         groups: Symmetry = {}
         for index in range(self.spec.blocks):
             block = f"blocks.{index}"
-            stream += [(f"{block}.{norm}.{leaf}", 0) for norm in ("norm1", "norm2") for leaf in ("weight", "bias")]
+            stream += [(f"{block}.{name}", 0) for name in ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias")]
             stream += [(f"{block}.{layer}.weight", 1) for layer in ("q", "k", "v", "fc1")]
-            stream += [(f"{block}.{layer}.{leaf}", 0) for layer in ("out", "fc2") for leaf in ("weight", "bias")]
-            groups[f"{block}.heads"] = _heads(block, self.spec)
+            stream += [(f"{block}.{name}", 0) for name in ("out.weight", "out.bias", "fc2.weight", "fc2.bias")]
+            groups[f"{block}.heads"] = _head_group(block, self.spec)
             mlp: tuple[Axis, ...] = ((f"{block}.fc1.weight", 0), (f"{block}.fc1.bias", 0), (f"{block}.fc2.weight", 1))
             hidden = self.get_parameter(f"{block}.fc1.bias")
             groups[f"{block}.mlp"] = Group(len(hidden), (Part(mlp, ((f"{block}.fc2", "input"),)),))
@@ -92,7 +94,7 @@ class ViTModule(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each behind its LayerNorm and beside a way around it."""
+    """Attention and MLP, each behind its LayerNorm and with a residual connection."""
 
     def __init__(self, spec: ViT) -> None:
         super().__init__()
@@ -109,18 +111,18 @@ class Block(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """The block's output [batch, tokens, dim]."""
-        tokens = tokens + self._attention(self.norm1(tokens))
+        tokens = tokens + self._self_attention(self.norm1(tokens))
         return tokens + torch.as_tensor(self.fc2(F.gelu(self.fc1(self.norm2(tokens)))))
 
     # Written out, not PyTorch's fused attention: at most a few hundred tokens, and a backward pass whose sums have
     # one order on every device.
-    def _attention(self, tokens: Tensor) -> Tensor:
+    def _self_attention(self, tokens: Tensor) -> Tensor:
         q, k, v = (layer(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2) for layer in (self.q, self.k, self.v))
         scores = q @ k.transpose(2, 3) * q.shape[-1] ** -0.5
         return torch.as_tensor(self.out((scores.softmax(dim=3) @ v).transpose(1, 2).flatten(2)))
 
 
-def _heads(block: str, spec: ViT) -> Group:
+def _head_group(block: str, spec: ViT) -> Group:
     """Heads as blocks: their order is shared by Q, K, V and O; the order in a head by Q with K, and by V with O."""
     rows = {name: ((f"{block}.{name}.weight", 0), (f"{block}.{name}.bias", 0)) for name in ("q", "k", "v")}
     compared = Part(rows["q"] + rows["k"], ((f"{block}.q", "output"), (f"{block}.k", "output")))

@@ -1,11 +1,15 @@
 """Results folders shared by the tests of analysis."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-import synthetic_results
 
-from analysis.queries import Tables, read
+from analysis import report
+from analysis.data.queries import Tables, read_tables
+from tests.support import synthetic_results
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +20,7 @@ def full_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def full_tables(full_results: Path) -> Tables:
-    return read(full_results)
+    return read_tables(full_results)
 
 
 @pytest.fixture(scope="session")
@@ -28,4 +32,20 @@ def grid_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def all_tables(full_results: Path, grid_results: Path) -> Tables:
     """Search, replicates and grids read together: what every figure and table needs."""
-    return read(full_results, more=[grid_results])
+    return read_tables(full_results, more=[grid_results])
+
+
+@pytest.fixture(scope="session")
+def page_file(once: Callable[..., Path]) -> Path:
+    """A report with every construction, the grids, and a plane; do not change."""
+    return once("report", _write_page) / "demo" / "report.html"
+
+
+def _write_page(folder: Path) -> None:
+    results = synthetic_results.full(folder / "demo")
+    grids = synthetic_results.grids(folder / "grids", seeds=1)
+    plane = synthetic_results.plane("r-constrained-0", np.random.default_rng(0))
+    synthetic_results.write_real(results, "planes", "r-constrained-0", plane)
+    manifest = {"base": {"epochs": 30}, "defaults": {"distilled.temperature": 2.0, "distilled.weight": 0.9}}
+    (results / "sweep.json").write_text(json.dumps(manifest))
+    report.write_report(read_tables(results, more=[grids]), formats=["svg"])

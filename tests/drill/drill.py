@@ -1,6 +1,6 @@
 """The cluster drill: `ray up`, `ray job submit`, a cut link, a killed host; the tables end up like one machine's.
 
-Example: python tests/drill/drill.py
+Example: python -m tests.drill.drill
 """
 
 import os
@@ -19,10 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
-from hosts import NETWORK, Host, enter_own_spaces, missing, prepare, program, sh, wait
+
+from tests.drill.hosts import NETWORK, Host, enter_own_spaces, missing, prepare, program, sh, wait
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "sweeps")]
 DASHBOARD = "http://127.0.0.1:8265"
 TRACKING = f"http://{NETWORK}.1:5000"
 TRIALS, EPOCHS = os.environ.get("DRILL_TRIALS", "12"), os.environ.get("DRILL_EPOCHS", "60")
@@ -39,7 +39,7 @@ def main() -> None:
         sys.exit(f"error: the drill needs {', '.join(lacks)}: see docs/cluster.md")
     if os.environ.get("DRILL_SPACES") != "own":
         work = Path(tempfile.mkdtemp(prefix="drill-", dir="/var/tmp"))
-        command = [sys.executable, *sys.argv]
+        command = [sys.executable, "-m", "tests.drill.drill"]
         status = subprocess.run(command, env={**os.environ, "DRILL_SPACES": "", "DRILL": str(work)}, check=False)
         if not os.environ.get("DRILL_KEEP"):
             shutil.rmtree(work, ignore_errors=True)
@@ -64,13 +64,15 @@ def drill(work: Path) -> None:
     for host in hosts:
         install(host)
     say(f"{len(hosts)} hosts answer: " + ", ".join(host.address for host in hosts))
-    head, cut, killed = hosts
+    head, *workers = hosts
     serve(head)
     say("MLflow on PostgreSQL answers on the head")
     file = configure(work, hosts)
     ray(work, "up", "--yes", "--no-config-cache", str(file), RAY_UP_enable_autoscaler_v2="0")
     wait("three nodes", lambda: len(alive(head)) == 3, seconds=PATIENCE, every=3)
     say("`ray up` has brought up three nodes")
+    examine(head, work / "shared")
+    say("the doctor has found each of them in order")
     with tunnel(head):
         assert refused(), "the job server answers without a token"
         arguments = sweep(work / "shared", "--tracking-uri", TRACKING, "--address", "auto", "--concurrency", "4")
@@ -78,7 +80,7 @@ def drill(work: Path) -> None:
         ray(work, "job", "submit", *where, "--", "python", "launch.py", *arguments)
         say("the sweep is submitted")
         rows = work / "shared" / "results" / "quickstart" / "tables" / "trials"
-        disturb(head, cut, killed, rows, say)
+        disturb(head, workers, rows, say)
         confine(hosts)
         say("nothing listens beyond the hosts' own addresses")
         wait("the sweep", lambda: state(work) not in ("RUNNING", "PENDING"), seconds=2 * PATIENCE, every=3)
@@ -128,7 +130,7 @@ def configure(work: Path, hosts: list[Host]) -> Path:
     config = yaml.safe_load(text)
     assert [config["provider"]["head_ip"], *config["provider"]["worker_ips"]] == [host.address for host in hosts]
     config["auth"] = {"ssh_user": "root", "ssh_private_key": str(work / "key")}
-    config["setup_commands"].remove("cd ~/single-basin && sh .ci/setup")
+    config["setup_commands"].remove("cd ~/single-basin && sh .ci/setup --no-dev")
     config["file_mounts"]["~/single-basin"] = str(ROOT)
     # The head reaches the workers with the same key, which lies at the same place there.
     file = work / "cluster.yaml"
@@ -169,6 +171,13 @@ def alive(head: Host) -> set[str]:
     return set(next((line.split()[1:] for line in said.splitlines() if line.startswith("alive")), []))
 
 
+def examine(head: Host, shared: Path) -> None:
+    """The doctor on the head: a line for each of the nodes, and no failed check, else it ends with an error."""
+    said = head.run(f"python -W ignore launch.py doctor --address auto --storage {shared} --tracking-uri {TRACKING}")
+    in_order = [line for line in said.splitlines() if "storage shared" in line]
+    assert len(in_order) == 3, said
+
+
 @contextmanager
 def tunnel(head: Host) -> Iterator[None]:
     """The head's job server, which listens on its loopback, on ours."""
@@ -200,15 +209,16 @@ def sweep(folder: Path, *more: str) -> list[str]:
     return ["sweep", "quickstart", *where, *settings, *more]
 
 
-def disturb(head: Host, cut: Host, killed: Host, rows: Path, say: Callable[[str], None]) -> None:
+def disturb(head: Host, workers: list[Host], rows: Path, say: Callable[[str], None]) -> None:
     """One link cut until the node is given up, another host switched off, both with a trial; both come back."""
-    wait("a trial there", lambda: finished(rows) and busy(cut), seconds=PATIENCE)
+    wait("a trial on a worker", lambda: finished(rows) and any(map(busy, workers)), seconds=PATIENCE)
+    cut, killed = sorted(workers, key=busy, reverse=True)
     cut.link("down")
     say(f"the link of {cut.address} is cut, with {finished(rows)} trials finished")
     wait("its loss", lambda: cut.address not in alive(head), seconds=PATIENCE)
     say("Ray has given it up")
+    wait("a trial on the other", lambda: busy(killed), seconds=PATIENCE)  # whose slots are the only free ones now
     cut.link("up")
-    wait("a trial there", lambda: busy(killed), seconds=PATIENCE)
     killed.kill()
     say(f"the link is mended, and {killed.address} switched off, with {finished(rows)} trials finished")
     wait("its loss", lambda: killed.address not in alive(head), seconds=PATIENCE)
@@ -267,14 +277,15 @@ def once(rows: Path) -> None:
     client = MlflowClient(TRACKING)
     experiment = client.get_experiment_by_name("quickstart")
     assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    found = client.search_runs([experiment.experiment_id], max_results=1000)
+    runs = [run for run in found if run.data.tags["role"] != "sweep"]
     assert sorted(run.data.tags["key"] for run in runs) == sorted(path.stem for path in rows.glob("*.parquet"))
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
 def equal(work: Path) -> None:
     """The same sweep on this machine alone gives the same tables."""
-    from tiny_sweep import same_tables
+    from tests.support.tiny_sweep import same_tables
 
     (work / "single").mkdir()
     command = [sys.executable, "launch.py", *sweep(work / "single")]

@@ -16,6 +16,16 @@ from pathlib import Path
 
 NETWORK = "10.77.0"
 NEEDED = ("ip", "ss", "sshd", "ssh", "ssh-keygen", "rsync", "unshare")
+SETTINGS = {
+    "RAY_worker_niceness": 0,  # else trials would hardly run beside anything else
+    # A lost host is noticed in seconds; the project's own values, in environment.sh, bear a stall of the shared folder.
+    "AUTOSCALER_HEARTBEAT_TIMEOUT_S": 10,
+    "RAY_health_check_initial_delay_ms": 2000,
+    "RAY_health_check_period_ms": 1000,
+    "RAY_health_check_timeout_ms": 2000,
+    "RAY_health_check_failure_threshold": 3,
+}
+"""Environment of every host."""
 APART = ("/run", "/dev/shm")
 """Folders that each host has for itself, in memory."""
 
@@ -40,7 +50,8 @@ def enter_own_spaces() -> None:
     """Start this program again in spaces of its own, whose processes all end with it; return only there."""
     if os.environ.get("DRILL_SPACES") != "own":
         command = ["unshare", "--net", "--mount", "--pid", "--ipc", "--fork", "--kill-child=KILL", "--mount-proc"]
-        os.execvpe("unshare", [*command, sys.executable, *sys.argv], {**os.environ, "DRILL_SPACES": "own"})
+        command += [sys.executable, "-m", "tests.drill.drill"]
+        os.execvpe("unshare", command, {**os.environ, "DRILL_SPACES": "own"})
     sh("mount -t tmpfs tmpfs /run && mkdir -p /run/sshd /run/netns && ip link set lo up")
     sh(f"ip link add drill type bridge && ip addr add {NETWORK}.254/24 dev drill && ip link set drill up")
 
@@ -145,7 +156,7 @@ def prepare(work: Path) -> list[Host]:
     (work / "sshd_config").write_text(
         f"HostKey {work}/host_key\nAuthorizedKeysFile {work}/key.pub\nStrictModes no\nUsePAM no\nPidFile none\n"
         "PermitRootLogin prohibit-password\nPasswordAuthentication no\nMaxStartups 100\n"
-        "SetEnv RAY_worker_niceness=0\n"  # else trials would hardly run beside anything else
+        f"SetEnv {' '.join(f'{name}={value}' for name, value in SETTINGS.items())}\n"
     )
     hosts = [Host(number, work) for number in (1, 2, 3)]
     for host in hosts:

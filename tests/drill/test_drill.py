@@ -3,10 +3,10 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from drill import ROOT, lacking
+
+from tests.drill.drill import ROOT, lacking
 
 
 @pytest.mark.slow
@@ -14,7 +14,7 @@ from drill import ROOT, lacking
 def test_the_drill() -> None:
     if lacks := lacking():
         pytest.skip(f"the drill needs {', '.join(lacks)}: see docs/cluster.md")
-    command = [sys.executable, str(Path(__file__).with_name("drill.py"))]
+    command = [sys.executable, "-m", "tests.drill.drill"]
     environment = os.environ | {"DRILL_TRIALS": "6", "DRILL_EPOCHS": "30"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     print(done.stdout)

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_sweep import SETTINGS, python, says, study, works
 
 from basin.__main__ import main
+from tests.support.tiny_sweep import SETTINGS, python, says, study, works
 
 TINY = [part for name, value in SETTINGS.items() for part in ("--set", f"{name}={value}")]
 
@@ -31,7 +31,7 @@ def test_a_trial_is_printed_as_json_and_named_like_the_sweeps(image_cache: Path,
     # 100 images in batches of 50, 2 epochs: a trunk of 2 steps, then 2 steps of two members and a mixed network.
     assert (cost["passes"], cost["member_epochs"], cost["image_passes"]) == (8, 4.0, 400)
     assert found["cost"]["teacher_passes"] == 2 * 4
-    trial = study(t="0.5").trial({"construction": "distilled", "seed": 1})
+    trial = study(t="0.5").resolve_trial({"construction": "distilled", "seed": 1})
     assert found["trial"].keys() == trial.flat().keys()
 
     out = tmp_path / "outcome.json"
@@ -49,7 +49,7 @@ def test_a_trial_is_printed_as_json_and_named_like_the_sweeps(image_cache: Path,
         (["--model", "nope"], "unknown model 'nope': expected one of"),
         (["--construction", "nope"], "unknown construction 'nope': expected one of constrained, deep"),
         (["--set", "epochs"], "--set epochs: expected field=value"),
-        (["--set", "epoch=1"], "unknown field 'epoch': expected one of"),
+        (["--set", "epoch=1"], "unknown field 'epoch': did you mean 'epochs'?"),
         (["--set", "epochs=0"], "epochs=0: expected an integer of 1 or more"),
         (["--set", "device=tpu"], "device=tpu: expected one of auto, cpu, cuda"),
         (["--data", "/nope"], "no file or folder /nope"),

@@ -5,18 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_sweep import launch, says, snapshot, sweep_arguments, works
 
 from basin.errors import UsageError
-from sweeps.best import ask
-from sweeps.reading import open_reader
-from sweeps.store import Store
-from sweeps.tracking import Tracker, default_uri
+from sweeps.queries.best import find_best
+from sweeps.storage.store import Store
+from sweeps.tracking.reader import open_reader
+from sweeps.tracking.tracker import Tracker
+from sweeps.tracking.uri import default_uri
+from tests.support.tiny_sweep import launch, says, snapshot, sweep_arguments, works
 
 pytestmark = pytest.mark.slow
 
 
-def test_two_sweeps_share_their_single_runs(finished: Store, image_cache: Path, tmp_path: Path) -> None:
+def test_two_sweeps_share_their_stages(finished: Store, image_cache: Path, tmp_path: Path) -> None:
     storage = shutil.copytree(finished.folder.parent, tmp_path / "storage")
     tables = storage / finished.name / "tables"
     runs, first = snapshot(storage / "runs"), snapshot(tables)
@@ -26,9 +27,9 @@ def test_two_sweeps_share_their_single_runs(finished: Store, image_cache: Path, 
     assert snapshot(storage / "runs") == runs  # neither trained again nor written again
     assert snapshot(tables) == first
     second = Store(storage / "second")
-    assert len(second.keys()) == 3 + 1 + 2
+    assert len(second.keys()) == 2 + 1 + 2
     shared = {row["key"]: row for row in second.rows() if row["role"] == "reference"}
-    assert len(shared) == 3
+    assert len(shared) == 2
     for key, row in shared.items():
         there = finished.row(key)
         assert there is not None
@@ -39,14 +40,16 @@ def test_two_sweeps_share_their_single_runs(finished: Store, image_cache: Path, 
 @pytest.mark.filterwarnings("ignore")
 def test_a_sweep_in_which_everything_diverges_says_so(tmp_path: Path, image_cache: Path) -> None:
     arguments = sweep_arguments(tmp_path, image_cache, lr="1e30", momentum="0", model="mlp", hidden="8", width=None)
-    line = says(launch(*arguments), "no trial finished", "not finite in all 6", "lower lr")
+    line = says(launch(*arguments), "no trial finished", "all 5 trials", "not finite", "--set lr=")
     store = Store(tmp_path / "quickstart")
     assert {row["status"] for row in store.rows()} == {"diverged"}
-    tracker = Tracker.existing(default_uri(tmp_path), "quickstart")
-    assert sorted(run.data.tags["key"] for run in tracker.runs()) == store.keys()
-    assert {(run.info.status, run.data.params["lr"]) for run in tracker.runs()} == {("FAILED", "1e+30")}
+    tracker = Tracker.find_experiment(default_uri(tmp_path), "quickstart")
+    assert sorted(tracker.logged_runs()) == store.keys()
+    runs = list(tracker.list_runs())
+    assert {run.info.status for run in runs} == {"FAILED"}
+    assert {run.data.params["lr"] for run in runs if "key" in run.data.tags} == {"1e+30"}
     with pytest.raises(UsageError, match="no finished trial"):
-        ask(open_reader(default_uri(tmp_path), "quickstart"), x="q_bar_reset", y="accuracy")
+        find_best(open_reader(default_uri(tmp_path), "quickstart"), x="q_bar_reset", y="accuracy")
     before = snapshot(store.folder / "tables")
     assert says(launch(*arguments)) == line
     assert snapshot(store.folder / "tables") == before

@@ -1,0 +1,1 @@
+"""Answers in sentences and tables, no stronger than their intervals allow."""

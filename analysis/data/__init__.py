@@ -1,0 +1,1 @@
+"""Reading results: tables, configurations, per-image outcomes and predictions."""

@@ -1,0 +1,144 @@
+"""The commands that read results. Heavy imports wait until a command runs."""
+
+import gc
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from analysis.errors import BadInput
+from cli.completion import complete_sweep
+from cli.options import RESULTS, Uri
+from cli.plugins import Plugins, load_plugins
+
+Name = Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a sweep.", autocompletion=complete_sweep)]
+More = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with", metavar="SWEEP", help="Another sweep to read with it. Repeatable.", autocompletion=complete_sweep
+    ),
+]
+Storage = Annotated[Path, typer.Option(metavar="PATH", help="Folder of the sweeps.", callback=Path.expanduser)]
+Split = Annotated[Literal["test", "val"], typer.Option(metavar="SPLIT", help="Split to report: test or val.")]
+Margin = Annotated[float | None, typer.Option(min=0.0, metavar="X", help="Accuracy margin. Default: the study's.")]
+
+
+def report(
+    name: Name,
+    more: More = None,
+    split: Split = "test",
+    margin: Margin = None,
+    storage: Storage = RESULTS,
+    tracking_uri: Uri = None,
+    plugins: Plugins = None,
+) -> None:
+    """Write every figure and table of a sweep to one HTML page.
+
+    If MLflow has the sweep, its run gets the page, the figures and the summary.
+    Example: python launch.py report quickstart
+    """
+    from analysis.answers.headline import answer_questions
+    from analysis.answers.summary import summary_text
+    from analysis.data.queries import read_tables
+    from analysis.report import write_report
+    from sweeps.tracking.reader import may_have_sweep
+    from sweeps.tracking.uri import default_uri
+
+    gc.set_threshold(200_000, 30, 30)  # a figure is many small objects: at Python's own, a tenth of the time
+    load_plugins(plugins or ())
+    with _one_line():
+        tables = read_tables(storage / name, split, [storage / other for other in more or []], margin)
+        page = write_report(tables)
+    print(summary_text(tables))
+    print(f"{page} ({page.stat().st_size / 1e6:.1f} MB); figures and tables in {page.parent / 'figures'}")
+    uri = tracking_uri or default_uri(storage)
+    if may_have_sweep(uri, name):
+        alone = split == "test" and not more
+        answers = [lines[0] for lines in answer_questions(tables).values() if lines] if alone else []
+        _log_report(storage / name, uri, page, "\n\n".join(answers))
+
+
+def _log_report(folder: Path, uri: str, page: Path, answer: str) -> None:
+    """Put a report into MLflow, which takes the imports of PyTorch and MLflow."""
+    from sweeps.storage.store import Store
+    from sweeps.tracking.report_artifacts import log_report
+
+    print(log_report(Store(folder), uri, page, answer))
+
+
+def verify(
+    name: Name,
+    more: More = None,
+    taken_as: Annotated[
+        str | None, typer.Option("--as", metavar="DATASET", help="Dataset that the images are a copy of.")
+    ] = None,
+    split: Split = "test",
+    storage: Storage = RESULTS,
+) -> None:
+    """Compare a sweep with published results.
+
+    Exit code 1: a result falls outside its tolerance band.
+    Example: python launch.py verify cifar10-small --as cifar10
+    """
+    from analysis.data.queries import read_tables
+    from analysis.verify import check_yardsticks, known_datasets, load_yardsticks, unknown_datasets
+
+    with _one_line():
+        tables = read_tables(storage / name, split, [storage / other for other in more or []])
+        compared = check_yardsticks(tables, taken_as)
+    for verdict in compared:
+        print(f"{verdict.word.upper()}: {verdict.yardstick.what}")
+        print(f"  runs {verdict.measured}; band {verdict.band}")
+        if verdict.why:
+            print(f"  {verdict.why}")
+        print(f"  source: {verdict.yardstick.source}")
+    about = (
+        f"{len(compared)} of {len(load_yardsticks())} published references match a dataset and model of these results"
+    )
+    counts = ", ".join(
+        f"{sum(v.word == word for v in compared)} {word}" for word in ("inside", "outside", "not comparable")
+    )
+    print(f"{about}: {counts}")
+    if others := [] if taken_as else unknown_datasets(tables):
+        print(
+            f"{', '.join(others)}: no published reference. If the images are a copy of {', '.join(known_datasets())}, "
+            "say so with --as NAME."
+        )
+    if any(verdict.word == "outside" for verdict in compared):
+        raise typer.Exit(1)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="FIRST", help="Name of a sweep, or its folder.")],
+    second: Annotated[str, typer.Argument(metavar="SECOND", help="Another one, from any lab or commit.")],
+    split: Split = "test",
+    margin: Margin = None,
+    storage: Storage = RESULTS,
+) -> None:
+    """Compare two sweeps: list verdicts and numbers that differ.
+
+    Numbers are listed where they differ beyond noise.
+    Example: python launch.py compare quickstart /elsewhere/results/quickstart
+    """
+    from analysis.compare import changed_verdicts, in_text
+    from analysis.compare import compare as run
+    from analysis.data.queries import read_tables
+
+    with _one_line():
+        folders = [storage / name if (storage / name).is_dir() else Path(name) for name in (first, second)]
+        old, new = (read_tables(folder, split, margin=margin) for folder in folders)
+        comparison, changed = run(old, new), changed_verdicts(old, new)
+    print(in_text(comparison, changed))
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Print a user's error as one line and exit with code 2."""
+    try:
+        yield
+    except BadInput as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        raise typer.Exit(2) from None

@@ -1,0 +1,1 @@
+"""Execution of trials: Tune, workers, stages, early stopping, retries, signals and plans."""

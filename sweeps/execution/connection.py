@@ -1,0 +1,89 @@
+"""Connect to Ray: on this machine through loopback only, or to a cluster with this code on its nodes."""
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
+from typing import Any
+
+import ray
+from ray._private import ray_constants
+from ray._private.node import Node
+
+from basin.plugins import imported_plugins
+from basin.processors import usable_cpus
+from basin.provenance import ROOT
+from sweeps.execution.address import check_address
+
+UNUSED_PROCESSES = ("start_monitor", "start_log_monitor", "start_api_server")
+"""Methods of Ray's node that start the autoscaler, the forwarder of workers' output, and the dashboard."""
+
+
+def connect_ray(address: str) -> None:
+    """Start Ray on this machine (`local`), or connect to a cluster whose workers then import this code.
+
+    Raises UsageError for an address of another form, and exceptions of every type if Ray does not answer.
+    """
+    more: dict[str, Any] = {}
+    if address == "local":
+        more = {"include_dashboard": False, "num_cpus": usable_cpus()}
+    elif not _in_job_with_code():
+        # Workers on other machines import this code: upload it, without files that git ignores.
+        more = {"runtime_env": {"working_dir": str(ROOT)}}
+    if files := [str(plugin.path) for plugin in imported_plugins() if not plugin.installed]:
+        more["runtime_env"] = {**more.get("runtime_env", {}), "py_modules": sorted(set(files))}
+    check_address(address)
+    # Ray's workers import from the working directory of the launcher, which may have other code of these names.
+    # Ray's client warns of what it then raises.
+    local = address == "local"
+    with (
+        chdir(ROOT),
+        warnings.catch_warnings(action="ignore"),
+        _bound_to_loopback(local),
+        _without_unused_processes(local),
+    ):
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **more)
+
+
+def _in_job_with_code() -> bool:
+    """Whether this is a job of `ray job submit --working-dir`, whose workers have the code already."""
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    return "working_dir" in (job.get("runtime_env") or {})
+
+
+@contextmanager
+def _bound_to_loopback(local: bool) -> Iterator[None]:
+    """Let a local Ray listen on loopback instead of every address, as Ray itself does on macOS and Windows.
+
+    Ray resolves `_node_ip_address="127.0.0.1"` to the machine's own address, and reads the environment variable of this
+    setting only when it is imported.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = before and not local
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextmanager
+def _without_unused_processes(local: bool) -> Iterator[None]:
+    """Start a local Ray without the three Python processes that a sweep on one machine does not use.
+
+    They are half of its start: `ray.init` waits for the dashboard even where it is switched off. Ray has no option for
+    this; a Ray whose node has no such methods starts as it always does.
+    """
+    before = {name: getattr(Node, name) for name in UNUSED_PROCESSES if local and hasattr(Node, name)}
+    for name in before:
+        setattr(Node, name, _start_nothing)
+    try:
+        yield
+    finally:
+        for name, start in before.items():
+            setattr(Node, name, start)
+
+
+def _start_nothing(node: Node, *_: Any, **__: Any) -> None:
+    """Start no process."""

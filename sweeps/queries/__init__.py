@@ -1,0 +1,1 @@
+"""Queries on finished trials: best configurations, verdicts, and metrics from stored predictions."""

@@ -1,0 +1,1 @@
+"""Search: draws configurations, chooses the best, and runs them on further seeds."""

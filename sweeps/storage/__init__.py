@@ -1,0 +1,1 @@
+"""Results on disk: tables, row files, object stores, locks and integrity checks."""

@@ -1,0 +1,1 @@
+"""Studies: their search space, their objectives, and the manifest that records them."""

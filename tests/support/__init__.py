@@ -1,0 +1,1 @@
+"""What tests share: tiny trials and sweeps, servers, synthetic results and independent implementations."""
