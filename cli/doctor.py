@@ -105,7 +105,7 @@ def _check_cluster(storage: Path, mirror: "Mirror | None", address: str, data: l
 def _connect(address: str) -> str:
     import ray
 
-    from sweeps.execution.connection import connect_ray
+    from sweeps.execution.connection import cause_in_words, connect_ray
 
     try:
         connect_ray(address)
@@ -114,7 +114,7 @@ def _connect(address: str) -> str:
     except UsageError:
         raise
     except Exception as error:  # Ray has its own exception types, depending on the address
-        words = str(error).strip().splitlines()[0]
+        words = cause_in_words(error)
         raise UsageError(f"{address}: expected a Ray cluster that answers: {words}; see `ray status`") from error
 
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
@@ -19,6 +20,8 @@ from sweeps.execution.address import check_address
 
 UNUSED_PROCESSES = ("start_monitor", "start_log_monitor", "start_api_server")
 """Methods of Ray's node that start the autoscaler, the forwarder of workers' output, and the dashboard."""
+PAUSES = (2, 10)
+"""Seconds before a cluster is asked again; a head node waits 30 seconds for the process that it starts per client."""
 
 
 def connect_ray(address: str) -> None:
@@ -44,7 +47,24 @@ def connect_ray(address: str) -> None:
         _bound_to_loopback(local),
         _without_unused_processes(local),
     ):
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **more)
+        _start(address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **more)
+
+
+def _start(address: str, **settings: Any) -> None:
+    """Call `ray.init` again where the head of a cluster did not start the process of this client in time."""
+    for pause in PAUSES:
+        try:
+            ray.init(address=address, **settings)
+            return
+        except ConnectionAbortedError:
+            time.sleep(pause)
+    ray.init(address=address, **settings)
+
+
+def cause_in_words(error: Exception) -> str:
+    """Say in one line why Ray does not answer; of a server's traceback, its last line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1] if "Traceback (most recent call last):" in lines else lines[0]
 
 
 def _in_job_with_code() -> bool:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import ray
 
 from basin.errors import UsageError
-from sweeps.execution.connection import connect_ray
+from sweeps.execution.connection import cause_in_words, connect_ray
 from sweeps.execution.options import Options
 from sweeps.execution.signals import Stopped, catch_signals, check_stop, postponed, unheard_by_children
 
@@ -57,7 +57,7 @@ def _connect(address: str) -> None:
     except UsageError:
         raise
     except Exception as error:  # Ray raises exceptions of every type, and a bare one if it does not start in time
-        words = (str(error).strip() or type(error).__name__).splitlines()[0]
+        words = cause_in_words(error)
         if address == "local":
             raise UsageError(_explain_no_start(words)) from error
         raise UsageError(

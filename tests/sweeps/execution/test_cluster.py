@@ -49,6 +49,7 @@ def cluster() -> Iterator[Cluster]:
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16), "RAY_USAGE_STATS_ENABLED": "0"}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {**environment(), **token, "PATH": path, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    env["RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S"] = "120"  # beside other tests a client's process starts slowly
     where = ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
     command = [program("ray"), "start", "--head", "--block", "--num-cpus=2", *ports, *where]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
