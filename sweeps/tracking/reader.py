@@ -9,7 +9,7 @@ from basin.errors import UsageError
 from sweeps.storage.address import is_database, show_address
 from sweeps.tracking.metric_names import by_column, possible_names
 from sweeps.tracking.sql import LIVE, METRICS, PARAMS, TAGS, Database
-from sweeps.tracking.uri import NotLoggedError, sqlite_file, unknown_sweep_error
+from sweeps.tracking.uri import require_store, sqlite_file, unknown_sweep_error
 
 if TYPE_CHECKING:
     from sweeps.tracking.tracker import Tracker
@@ -68,8 +68,7 @@ def open_reader(uri: str, name: str) -> Reader:
         from sweeps.tracking.tracker import Tracker
 
         return ClientReader(Tracker.find_experiment(uri, name))
-    if (file := sqlite_file(uri)) and not file.exists():
-        raise NotLoggedError(f"no MLflow store at {show_address(uri)}: run `launch.py sweep` first, or give --storage")
+    require_store(uri)
     database = Database(uri)
     experiments = database.list_experiments()
     if name not in experiments:

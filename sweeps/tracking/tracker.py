@@ -25,7 +25,7 @@ from sweeps.tracking.run_record import CONTENT, RunRecord, make_record
 from sweeps.tracking.sql import SUPERSEDED, Database, LoggedRun
 from sweeps.tracking.sweep_run import PARENT, open_sweep_run
 from sweeps.tracking.tags import experiment_tags, is_verdict
-from sweeps.tracking.uri import sqlite_file, unknown_sweep_error
+from sweeps.tracking.uri import require_store, sqlite_file, unknown_sweep_error
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -81,7 +81,8 @@ class Tracker:
 
     @classmethod
     def find_experiment(cls, uri: str, name: str) -> "Tracker":
-        """Open the experiment of a sweep; raises UsageError if there is none."""
+        """Open the experiment of a sweep; raises UsageError if there is none, and creates no store."""
+        require_store(uri)
         client = connect_client(uri)
         experiment = client.get_experiment_by_name(name)
         if experiment is None or experiment.lifecycle_stage == "deleted":

@@ -59,6 +59,12 @@ def unreachable_error(uri: str, error: Exception, kind: type[UsageError] = Usage
     )
 
 
+def require_store(uri: str) -> None:
+    """Raise NotLoggedError for a SQLite file that is not there: connecting would create it."""
+    if (file := sqlite_file(uri)) and not file.exists():
+        raise NotLoggedError(f"no MLflow store at {show_address(uri)}: run `launch.py sweep` first, or give --storage")
+
+
 def unknown_sweep_error(name: str, uri: str, experiments: Iterable[str]) -> NotLoggedError:
     """Make the error for a sweep that a tracking store does not have."""
     names = ", ".join(sorted(other for other in experiments if other != "Default"))

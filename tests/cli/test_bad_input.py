@@ -27,6 +27,7 @@ from tests.support.tiny_sweep import launch, says, snapshot, sweep_arguments
         (["--set", "beta=-1"], "beta=-1: expected a number of 0 or more"),
         (["--set", "t=1.5"], "t=1.5: expected a number from 0 to 1"),
         (["--set", "epochs=0"], "epochs=0: expected an integer of 1 or more"),
+        (["--set", "precision=half"], "precision=half: expected one of auto, float32, bfloat16"),
         (["--set", "device=tpu"], "device=tpu: expected one of auto, cpu, cuda"),
         (["--set", "threads=0"], "threads=0: expected an integer of 1 or more"),
         (["--set", "seed=1"], "--set seed=1: give --seed"),
