@@ -48,6 +48,10 @@ class Probe:
     def __post_init__(self) -> None:
         self.context = replace(self.context, way=self.context.network.engine.evaluation())
 
+    def __getstate__(self) -> dict[str, object]:
+        """Everything but what is made from the rest on demand: mixers are closures."""
+        return {name: value for name, value in vars(self).items() if name != "_joined_images"} | {"_mixers": {}}
+
     def ends(self, policy: str) -> list[Scores]:
         """Score the members under a BatchNorm policy, as the networks between them are scored."""
         return self.mixed(stack.unit_rows(stack.count_networks(self.context.members)), policy)

@@ -248,7 +248,7 @@ def _mean_or_nan(group: Group, name: str) -> float:
 
 
 def _oriented_point(group: Group, glossary: Glossary, x: str, y: str) -> tuple[float, float]:
-    """Coordinates to be maximised; q_bar is capped at 0."""
+    """Coordinates to be maximised; q̄ is capped at 0."""
     first, second = (glossary.sign(name) * capped_merit(name, _mean_or_nan(group, f"val_{name}")) for name in (x, y))
     return first, second
 

@@ -181,7 +181,7 @@ class Study:
         return tuple(score_sign(name) for name in self.objectives)
 
     def oriented_merits(self, values: Sequence[float]) -> tuple[float, ...]:
-        """Means of the objectives, oriented so that more is better; q_bar is capped at 0."""
+        """Means of the objectives, oriented so that more is better; q̄ is capped at 0."""
         named = zip(self.signs, self.objectives, values, strict=True)
         return tuple(sign * capped_merit(name, value) for sign, name, value in named)
 

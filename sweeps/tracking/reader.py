@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from basin.errors import UsageError
-from sweeps.storage.address import is_database, show_address
+from sweeps.storage.address import is_database
 from sweeps.tracking.metric_names import by_column, possible_names
 from sweeps.tracking.sql import LIVE, METRICS, PARAMS, TAGS, Database
 from sweeps.tracking.uri import require_store, sqlite_file, unknown_sweep_error

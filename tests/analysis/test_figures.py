@@ -23,6 +23,17 @@ FIGURES = {entry.name: entry for entry in registry.figure_entries()}
 TABLES = {entry.name: entry for entry in registry.table_entries()}
 
 
+def test_a_caption_of_one_seed_claims_no_interval_over_seeds(full_tables, tmp_path):
+    single = read_tables(synthetic_results.grids(tmp_path / "grids", seeds=1))
+    for entry in [*FIGURES.values(), *TABLES.values()]:
+        alone = writer.caption(entry.what, single)
+        assert writer.caption(entry.what, full_tables) == entry.what
+        assert "seeds and images" not in alone
+        assert ("over images (one seed)" in alone) == (
+            "over seeds and images" in entry.what or "and over images" in entry.what
+        )
+
+
 def test_every_name_is_registered_once():
     assert {"connectivity_accuracy", "paths"} <= FIGURES.keys()
     assert "main" in TABLES
