@@ -200,7 +200,7 @@ class Launch:
         """Kind, passes and seconds of finished work."""
 
     def may_begin(self, work: Work) -> bool:
-        """Whether work can be finished before the end, by the times of such work so far."""
+        """Tell whether work can be finished before the end, by the times of such work so far."""
         return self.end is None or time.monotonic() + self.expected_seconds(work) <= self.end
 
     def expected_seconds(self, work: Work) -> float:
@@ -230,7 +230,7 @@ class Launch:
         print(f"{name}: {words}; {done.seconds:.0f} s ({count})", flush=True)
 
     def describe_rest(self) -> str:
-        """How many trials are finished, failed and left."""
+        """Count the finished, failed and remaining trials."""
         left = len(self.campaign.trials) - len(self.finished) - self.failed
         failed = f", {self.failed} failed" if self.failed else ""
         return f"{len(self.finished)} trials finished{failed}, {left} left"

@@ -173,7 +173,7 @@ def _running_parts(status: Status) -> list[Part]:
 
 
 def describe_epoch(trial: RunningTrial) -> str:
-    """How far a running trial is; after its last epoch it is measured on whole paths."""
+    """Describe how far a running trial is; after its last epoch it is measured on whole paths."""
     if trial.share >= 1:
         return "measuring"
     return f"epoch {_epochs_done(trial)} of {trial.epochs}"

@@ -70,8 +70,8 @@ def print_reported(answer: Best, split: str, console: Console) -> None:
     console.print("a row is a configuration; its key is the trial of its smallest seed", soft_wrap=False)
     if any(heading.endswith("*") for heading in headings):
         console.print(
-            f"* {metric_words(answer.y)} on validation, over the seeds of the search that chose the row: optimistic; the fresh seeds "
-            "took no part",
+            f"* {metric_words(answer.y)} on validation, over the seeds of the search that chose the row: "
+            "optimistic; the fresh seeds took no part",
             soft_wrap=False,
         )
 
@@ -134,7 +134,7 @@ def _reported_table(answer: Best, split: str) -> Sheet:
 
 
 def _interval_words(groups: Sequence[Group]) -> str:
-    """What the intervals are over: those of a configuration with one seed do not cover other seeds."""
+    """Say what the intervals are over: those of a configuration with one seed do not cover other seeds."""
     single = [len(group.runs) == 1 for group in groups]
     if all(single):
         return "over images alone"
@@ -184,7 +184,8 @@ def _search_table(answer: Best) -> Sheet:
     """Searched configurations with their validation scores, which decide."""
     all_infeasible = answer.infeasible == answer.searched
     if answer.ranked:
-        title = f"Best {len(answer.listed)} of {answer.searched} searched configurations by {metric_words(answer.y)} on validation"
+        title = f"Best {len(answer.listed)} of {answer.searched} searched configurations by {metric_words(answer.y)}"
+        title += " on validation"
         title += (
             ", the closest to one basin first"
             if all_infeasible

@@ -117,7 +117,7 @@ class BarrierMatrix:
 
 @dataclass(frozen=True, repr=False)
 class BasinVerdict:
-    """Whether the networks lie in one basin. The answer is about accuracy along the paths between them."""
+    """Verdict on whether the networks lie in one basin. The answer is about accuracy along the paths between them."""
 
     accuracy: Verdict
     """About accuracy along the paths; its margin is in accuracy points."""
@@ -249,7 +249,7 @@ class PlaneGrid:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Comparison:
-    """What `basin.compare` found: whether networks lie in one basin, and what they are worth together."""
+    """Result of `basin.compare`: whether networks lie in one basin, and what they are worth together."""
 
     barriers: Mapping[str, BarrierMatrix]
     """BatchNorm policy → K×K barriers on the test inputs."""

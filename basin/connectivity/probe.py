@@ -41,7 +41,7 @@ class Probe:
     context: MixingContext
     splits: Mapping[str, Images]
     per_image: bool = True
-    """Whether per-image results are kept; a plane's hundreds of networks need only their means."""
+    """Keep per-image results; a plane's hundreds of networks need only their means."""
     _mixers: dict[str, Mixer] = field(default_factory=dict)
     _seen: dict[tuple[str, tuple[float, ...]], Scores] = field(default_factory=dict)
 

@@ -80,7 +80,7 @@ class Best:
     infeasible: int
     """Number of them that violate a limit: omitted, unless all do."""
     ranked: bool
-    """Whether they are ranked by the objective; otherwise they are a front."""
+    """True if they are ranked by the objective; otherwise they are a front."""
     glossary: Glossary
     area: Area | None = None
     bounds: tuple[Limit, ...] = ()
@@ -219,7 +219,7 @@ def _has_role(group: Group, role: str) -> bool:
 
 
 def _is_feasible(group: Group, aim: Aim) -> bool:
-    """Whether the means over the seeds satisfy the limits; if unknown, whether all runs are feasible."""
+    """Tell whether the means over the seeds satisfy the limits; if unknown, whether all runs are feasible."""
     excesses = [group.excess(limit) for limit in aim.limits]
     if not excesses or None in excesses:
         return all(run.feasible for run in group.runs)

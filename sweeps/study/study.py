@@ -67,7 +67,7 @@ class Study:
     pinned: frozenset[str] = frozenset()
     """Fields set by the user, which override grid and references."""
     auto_precision: bool = False
-    """Whether the launch chooses the precision of the base trial, which is float32 until then (precision=auto)."""
+    """Let the launch choose the precision of the base trial, which is float32 until then (precision=auto)."""
 
     def with_settings(self, changes: Changes) -> "Study":
         """Set fields of the base trial; a set field is no longer searched.

@@ -31,7 +31,7 @@ class Run:
     run_id: str = ""
     """MLflow's id of the run."""
     feasible: bool = True
-    """Whether validation satisfies all limits of the sweep; true if unknown."""
+    """True if validation satisfies all limits of the sweep, or if that is unknown."""
     configuration: str = ""
     """Hash shared by all seeds of a configuration; empty in runs of older versions."""
     tags: dict[str, str] = field(default_factory=dict)
@@ -77,7 +77,7 @@ def open_reader(uri: str, name: str) -> Reader:
 
 
 def may_have_sweep(uri: str, name: str) -> bool:
-    """Whether a tracking store may have a sweep; a database is asked without MLflow's slow import."""
+    """Tell whether a tracking store may have a sweep; a database is asked without MLflow's slow import."""
     if not is_database(uri):
         return True
     if (file := sqlite_file(uri)) and not file.exists():

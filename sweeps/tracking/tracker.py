@@ -45,7 +45,7 @@ class Tracker:
     experiment: str
     """MLflow's id of the experiment."""
     adopt: bool = False
-    """Whether runs with other contents than the tables may be superseded, whoever wrote them."""
+    """Supersede runs with other contents than the tables, whoever wrote them."""
     parent: str = ""
     """Id of the run of the sweep, under which those of its trials are nested; empty where nothing is written."""
 
@@ -100,7 +100,7 @@ class Tracker:
         return {PARENT: self.parent} if self.parent else {}
 
     def is_passing(self, error: Exception) -> bool:
-        """Whether a failed request may succeed if it is repeated."""
+        """Tell whether a failed request may succeed if it is repeated."""
         return is_passing(self.client.tracking_uri, error)
 
     def list_runs(self, *, deleted: bool = False) -> Iterator[Any]:
@@ -313,7 +313,7 @@ def find_lost(store: Store) -> list[str]:
 
 
 def is_tracked(store: Store, uri: str) -> bool:
-    """Whether MLflow has every trial and shows none that runs, if no launcher runs.
+    """Tell whether MLflow has every trial and shows none that runs, if no launcher runs.
 
     Asked without MLflow's slow import; False for a server, which only MLflow can ask.
     """

@@ -35,7 +35,7 @@ def default_uri(storage: Path) -> str:
 
 
 def is_remote(uri: str) -> bool:
-    """Whether a tracking store is a server, which may be down for a while."""
+    """Tell whether a tracking store is a server, which may be down for a while."""
     return uri.startswith(("http://", "https://")) or (is_database(uri) and not uri.startswith("sqlite"))
 
 
