@@ -79,7 +79,7 @@ def trials_schema() -> pa.Schema:
             make_column("engine", pa.string(), "Execution mode of training: loop, threads, stacked or graphs."),
             *text_columns(
                 commit="Git commit of the code.",
-                dirty="State of the code, with uncommitted changes or without: true, false or unknown.",
+                dirty="True if the code had uncommitted changes, else false, or unknown.",
                 sources="Hash of the code that ran the trial.",
                 plugins="Plugins, each with its version and the hash of its sources; null without plugins.",
             ),
