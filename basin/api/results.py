@@ -54,7 +54,9 @@ class Scores(Mapping[str, float]):
         return len(self.values_by_name)
 
     def __getattr__(self, name: str) -> float:
-        if name.startswith("__") or name not in self.values_by_name:
+        if name.startswith("__") or name == "values_by_name":  # pickle asks before there are values
+            raise AttributeError(name)
+        if name not in self.values_by_name:
             raise AttributeError(f"no metric {name!r}: expected one of {', '.join(self.values_by_name)}")
         return self.values_by_name[name]
 

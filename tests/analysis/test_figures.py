@@ -128,7 +128,7 @@ def test_another_split_makes_other_files(full_tables, tmp_path):
     [
         ("connectivity_accuracy", "no finished trials of a search or grid"),
         ("counterparts", "no plane on the test split holds members and their counterparts"),
-        ("diversity_connectivity", "no finished trial has q_bar and normalised_disagreement on the test split"),
+        ("diversity_connectivity", "no finished trial has q̄ and normalised disagreement on the test split"),
         ("importance", "no construction has 10 trials of a search or grid in which a hyperparameter varies"),
         ("paths", "no path was evaluated on the test split"),
         ("time_parameter", "no two constrained configurations differ in t and beta alone"),
