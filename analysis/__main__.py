@@ -10,7 +10,7 @@ from analysis.data.queries import Tables, read_tables
 from analysis.errors import BadInput, Missing
 from analysis.output import registry, write
 from analysis.output.registry import Entry
-from basin.command_line import run_guarded
+from basin.command_line import Parser, run_guarded
 from basin.errors import UsageError
 from basin.plugins import import_plugins
 from basin.system_errors import describe_error
@@ -76,8 +76,8 @@ def _try_entry(entry: Entry, tables: Tables, action: Callable[[], list[Path]]) -
     return f"  {files[0].stem}: {suffixes}"
 
 
-def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__.replace("`", ""))
+def _build_parser() -> Parser:
+    parser = Parser(prog="python -m analysis", description=__doc__.replace("`", ""))
     parser.add_argument("results", type=Path, help="folder of one sweep, with tables/trials/KEY.parquet")
     parser.add_argument("names", nargs="*", metavar="NAME", help="figures and tables to make (default: all)")
     parser.add_argument(

@@ -11,16 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from basin.command_line import run_guarded, say
+from basin.command_line import Parser, run_guarded, say
 from basin.connectivity.paths import PathPoint, barrier_matrix
 from basin.constructions import constructions
 from basin.costs import trial_costs
 from basin.data import datasets
-from basin.environment import Place, default_cache, parse_settings
+from basin.environment import Place, parse_settings
 from basin.errors import UsageError
 from basin.files import write_atomically
 from basin.models import models
 from basin.plugins import import_plugins
+from basin.shared_options import add_shared_options
 from basin.strict_json import dump_json
 from basin.system_errors import describe_error, storage_errors_reported
 from basin.training.loop import DivergedError
@@ -104,8 +105,8 @@ def barriers(points: list[PathPoint], members: int) -> dict[str, list[list[float
     return {name: barrier_matrix(curve, members).tolist() for name, curve in curves.items()}
 
 
-def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _build_parser() -> Parser:
+    parser = Parser(
         "python -m basin",
         description="Run one trial and print its outcome as JSON.",
         epilog="`python -m basin campaign FILE` runs many trials: see `python -m basin campaign --help`.",
@@ -113,15 +114,7 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--dataset", default="digits", help=", ".join(datasets))
     parser.add_argument("--model", default="resnet8", help=", ".join([*models, "torchvision:NAME"]))
     parser.add_argument("--construction", default="deep", help=", ".join(constructions))
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field, e.g. epochs=20; repeatable"
-    )
-    parser.add_argument(
-        "--import", dest="plugins", action="append", default=[], metavar="MODULE", help="own parts; repeatable"
-    )
-    parser.add_argument("--data", type=Path, help="folder or archive of the dataset")
-    parser.add_argument("--ood-data", type=Path, help="folder or archive of the dataset of ood=NAME")
-    parser.add_argument("--cache", type=Path, default=default_cache(), help="folder of decoded datasets")
+    add_shared_options(parser, "override a field, e.g. epochs=20")
     parser.add_argument("--runs", type=Path, help="folder of stages (trunks, teachers) shared with other trials")
     parser.add_argument("--scratch", type=Path, help="checkpoint folder; an interrupted trial continues from it")
     parser.add_argument("--out", type=Path, help="write the outcome here instead of printing it")

@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from basin.command_line import say
+from basin.command_line import Parser, say
 from basin.constructions import constructions
 from basin.data import datasets
-from basin.environment import Place, default_cache, parse_settings
+from basin.environment import Place, parse_settings
 from basin.errors import UsageError
 from basin.files import write_atomically
 from basin.keys import Contents, describe_differences
@@ -28,6 +28,7 @@ from basin.plugins import import_plugins
 from basin.processors import usable_cpus
 from basin.provenance import collect_provenance
 from basin.saved import ensemble_file, load_ensemble
+from basin.shared_options import add_shared_options
 from basin.system_errors import storage_errors_reported
 from basin.training.loop import DivergedError
 from basin.trial import Outcome, Trial, measure_again, overlay, run
@@ -199,7 +200,7 @@ class Launch:
         """Kind, passes and seconds of finished work."""
 
     def may_begin(self, work: Work) -> bool:
-        """Whether work can be finished before the end, by the times of such work so far."""
+        """Tell whether work can be finished before the end, by the times of such work so far."""
         return self.end is None or time.monotonic() + self.expected_seconds(work) <= self.end
 
     def expected_seconds(self, work: Work) -> float:
@@ -229,7 +230,7 @@ class Launch:
         print(f"{name}: {words}; {done.seconds:.0f} s ({count})", flush=True)
 
     def describe_rest(self) -> str:
-        """How many trials are finished, failed and left."""
+        """Count the finished, failed and remaining trials."""
         left = len(self.campaign.trials) - len(self.finished) - self.failed
         failed = f", {self.failed} failed" if self.failed else ""
         return f"{len(self.finished)} trials finished{failed}, {left} left"
@@ -246,26 +247,14 @@ def _describe_scores(scores: Mapping[str, float]) -> str:
     return words if barrier is None else f"{words}, barrier {barrier:.1f} points"
 
 
-def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _build_parser() -> Parser:
+    parser = Parser(
         "python -m basin campaign", description="Run the trials of a campaign file; rerun the command to continue."
     )
     parser.add_argument("file", type=Path, help="file of `launch.py plan STUDY --campaign FILE`")
-    parser.add_argument("--data", type=Path, help="folder or archive of the dataset")
-    parser.add_argument("--ood-data", type=Path, help="folder or archive of the dataset of ood=NAME")
-    parser.add_argument("--cache", type=Path, default=default_cache(), help="folder of decoded datasets")
+    add_shared_options(parser, "device, threads, engine or compile")
     parser.add_argument("--out", type=Path, help="folder of the outcomes; default: the campaign's name")
     parser.add_argument("--runs", type=Path, help="folder of shared stages; default: OUT/runs")
     parser.add_argument("--workers", type=int, help="trials at once; default: 1 on a GPU, else one for each CPU")
     parser.add_argument("--seconds", type=float, help="begin no trial that would not be finished after so many seconds")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="device, threads, engine or compile; repeatable",
-    )
-    parser.add_argument(
-        "--import", dest="plugins", action="append", default=[], metavar="MODULE", help="own parts; repeatable"
-    )
     return parser

@@ -4,6 +4,7 @@
 standard library only, for `python -m analysis`, which starts without PyTorch.
 """
 
+import argparse
 import errno
 import os
 import sys
@@ -11,11 +12,29 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any, NoReturn
 
-from basin.errors import UsageError
+from basin.errors import UsageError, one_of
 from basin.system_errors import MEANINGS, describe_error
 
 FIXABLE, BUG, INTERRUPTED = 2, 3, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises UsageError for arguments that it refuses, where argparse prints its usage and exits."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse all arguments."""
+        options, rest = self.parse_known_args(args, namespace)
+        if rest and rest[0].startswith("-"):
+            raise one_of("option", rest[0].partition("=")[0], self._option_string_actions)
+        if rest:
+            self.error(f"unexpected arguments: {' '.join(rest)}")
+        return options
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        raise UsageError(f"{message}; `{self.prog} --help` lists the options")
 
 
 def run_guarded(command: Callable[[], int | None], hide: Callable[[str], str] = str) -> int:

@@ -22,7 +22,7 @@ class Cost:
     heading: str
     """Heading in the table of costs; empty leaves it out."""
     whole: bool
-    """Whether the amount is an integer."""
+    """True if the amount is an integer."""
 
 
 COSTS: dict[str, Cost] = {}

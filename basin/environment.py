@@ -43,7 +43,7 @@ class Machine:
     stacked (in one call), graphs (CUDA graphs, side by side on a GPU); auto times a few steps and takes the fastest.
     Another engine may change the last bits of a result."""
     compile: bool = False
-    """Whether torch.compile fuses the training passes, for which the first step takes a minute or more."""
+    """Fuse the training passes with torch.compile, for which the first step takes a minute or more."""
 
     def __post_init__(self) -> None:
         check_fields(self)

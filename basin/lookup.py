@@ -13,7 +13,7 @@ SHOWN = 6
 
 
 def is_key(name: str) -> bool:
-    """Whether a name has the form of a key; files with other names belong to the user."""
+    """Tell whether a name has the form of a key; files with other names belong to the user."""
     return len(name) == DIGITS and set(name) <= set("0123456789abcdef")
 
 

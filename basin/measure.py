@@ -69,9 +69,9 @@ class Evaluation:
     ood: str | None = None
     """Out-of-distribution dataset, by name: ensembles should be less confident on its test images. Needs no labels."""
     predictions: bool = False
-    """Whether the members' log-probabilities are kept, so that any metric can be computed later."""
+    """Keep the members' log-probabilities, so that any metric can be computed later."""
     outcome_nll: bool = True
-    """Whether each image's NLL is stored with its correctness, for verdicts and intervals of the loss."""
+    """Store each image's NLL with its correctness, for verdicts and intervals of the loss."""
     progress_every: Annotated[int, Bounds(1), Unit("epochs")] = 5
     """Epochs between two scores on validation while training."""
 

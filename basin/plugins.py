@@ -39,7 +39,7 @@ class Plugin:
 
     @property
     def installed(self) -> bool:
-        """Whether it lies in the environment, which every node has, and not among somebody's files."""
+        """Tell whether it lies in the environment, which every node has, and not among somebody's files."""
         return any(self.path.is_relative_to(sysconfig.get_path(kind)) for kind in ("purelib", "platlib"))
 
     def __str__(self) -> str:

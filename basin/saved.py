@@ -57,7 +57,7 @@ AT_THE_END = frozenset(
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the networks of an ensemble take and return."""
+    """Inputs and outputs of an ensemble's networks."""
 
     shape: tuple[int, int, int]
     """Channels, height, width."""
@@ -72,7 +72,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Origin:
-    """How an ensemble was made."""
+    """Origin of an ensemble."""
 
     recipe: Contents
     """All that acts on its training."""

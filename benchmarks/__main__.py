@@ -15,6 +15,7 @@ from types import FrameType, ModuleType
 
 import torch
 
+from basin.command_line import Parser
 from basin.environment import Machine, Place, parse_assignments
 from basin.errors import UsageError, one_of
 from basin.strict_json import dump_json
@@ -25,16 +26,20 @@ from benchmarks.report import Report, as_json, as_text
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a benchmark, or list those there are; exit code 2 for invalid input, 128 + its number after a signal."""
-    words = _build_parser().parse_args(arguments)
     try:
-        if words.name is None:
-            print("\n".join(f"{name:<20}{summary}" for name, summary in list_benchmarks().items()))
-            return 0
-        with _stoppable():
-            report = _run_benchmark(words)
+        return _run_command(_build_parser().parse_args(arguments))
     except UsageError as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 2
+
+
+def _run_command(words: argparse.Namespace) -> int:
+    if words.name is None:
+        print("\n".join(f"{name:<20}{summary}" for name, summary in list_benchmarks().items()))
+        return 0
+    try:
+        with _stoppable():
+            report = _run_benchmark(words)
     except SystemExit as stopped:
         _print_known(words)
         return int(stopped.code or 0)
@@ -99,8 +104,8 @@ def _quick_settings(name: str, module: ModuleType) -> dict[str, str]:
     return dict(module.QUICK)
 
 
-def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m benchmarks", description="Run a benchmark; without a name, list them.")
+def _build_parser() -> Parser:
+    parser = Parser("python -m benchmarks", description="Run a benchmark; without a name, list them.")
     parser.add_argument("name", nargs="?", help=", ".join(list_benchmarks()))
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--quick", action="store_true", help="a small size, to try the benchmark out")

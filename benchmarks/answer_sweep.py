@@ -30,7 +30,7 @@ class Watch:
     began: float
     """Unix time of the launch."""
     begun: bool = False
-    """Whether a trial has begun."""
+    """True if a trial has begun."""
 
     def show(self, event: str, status: Status, result: Row | None = None, words: str = "") -> None:
         """Report an event."""

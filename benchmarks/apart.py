@@ -14,6 +14,8 @@ from benchmarks.ensembles import Ensembles, Settings
 from benchmarks.options import Options
 from benchmarks.timing import Contestant
 
+PATIENCE = 5.0
+"""Seconds that an idle process has to end."""
 Make = Callable[[Ensembles], Contestant]
 
 
@@ -51,10 +53,12 @@ def trial_contestant(made: Ensembles) -> Contestant:
 
 
 def _end_process(process: BaseProcess, connection: Connection, busy: Event) -> None:
-    """Let an idle process end by itself; one that still works, because the benchmark was stopped, is ended."""
+    """Wait for an idle process to end by itself; end one that still works, because the benchmark was stopped."""
     connection.close()
-    if busy.is_set():
-        process.terminate()
+    if not busy.is_set():
+        process.join(PATIENCE)
+    process.terminate()
+    process.join()
 
 
 def _serve_steps(connection: Connection, make: Make, options: Options, settings: Settings, threads: int) -> None:

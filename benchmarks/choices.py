@@ -28,7 +28,7 @@ class Settings(ensembles.Settings):
     """Settings of the comparison."""
 
     compiled: bool = False
-    """Whether to include torch.compile, which needs a C++ compiler and more than a minute."""
+    """Include torch.compile, which needs a C++ compiler and more than a minute."""
 
 
 def run(options: Options) -> Report:

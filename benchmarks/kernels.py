@@ -27,7 +27,7 @@ class Settings(ensembles.Settings):
     engine: EngineName = "auto"
     """Execution mode of the networks."""
     compile: bool = False
-    """Whether to fuse the passes with torch.compile."""
+    """Fuse the passes with torch.compile."""
     top: Annotated[int, Bounds(1)] = 20
     """Operators or kernels that are shown."""
 

@@ -51,7 +51,7 @@ class Settings:
     trials: Annotated[int, Bounds(10)] = 10_000
     """Trials of the sweep."""
     mlflow: bool = True
-    """Whether to time MLflow's client too, which takes most of the time."""
+    """Time MLflow's client too, which takes most of the time."""
     folder: str | None = None
     """Folder in which the sweep is created and reused (none: a temporary folder)."""
 

@@ -45,7 +45,7 @@ class Settings:
     storage: str = "results"
     sweep: str = "quickstart"
     report: bool = True
-    """Whether to time `report` too, which writes its files into the sweep's folder."""
+    """Time `report` too, which writes its files into the sweep's folder."""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from cli.campaigns import import_outcomes
 from cli.completion import complete_sweep
 from cli.data import data
 from cli.ending import storage_option
-from cli.error_handling import run_guarded
+from cli.error_handling import run_app, run_guarded
 from cli.options import RESULTS, Storage, Uri
 from cli.plain import PlainGroup, PlainTyper
 from cli.plugins import Plugins, load_plugins
@@ -29,7 +30,6 @@ from cli.trials import export, rerun, show
 
 app = PlainTyper(
     cls=PlainGroup,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -309,7 +309,7 @@ app.command(name="import")(import_outcomes)
 
 def main() -> None:
     """Run a command; exit codes are those of `cli.error_handling`."""
-    raise SystemExit(run_guarded(app))
+    raise SystemExit(run_guarded(partial(run_app, app)))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from basin.errors import UsageError
 from basin.provenance import collect_provenance
 from sweeps.execution.checks import Check, check_cache, check_folder, check_gpus, check_precision, run_checks
 from sweeps.storage.address import show_address
-from sweeps.tracking.uri import default_uri
+from sweeps.tracking.uri import default_uri, sqlite_file
 
 if TYPE_CHECKING:
     from sweeps.storage.object_store import Mirror
@@ -70,12 +70,13 @@ def _check_objects(mirror: "Mirror") -> str:
 
 
 def _check_tracking(storage: Path, uri: str | None) -> str:
-    if uri is None and not (storage / "mlflow.db").exists():
-        return f"{default_uri(storage)}: will be created"
+    uri = uri or default_uri(storage)
+    if (file := sqlite_file(uri)) and not file.exists():
+        return f"{uri}: will be created"
     from sweeps.tracking.connection import connect_client
 
-    connect_client(uri or default_uri(storage))
-    return f"{show_address(uri or default_uri(storage))} answers"
+    connect_client(uri)
+    return f"{show_address(uri)} answers"
 
 
 def _check_data(path: Path) -> str:

@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from basin.errors import one_of
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -27,6 +29,20 @@ class PlainGroup(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
         """Parameters without types."""
         return [_without_type(param) for param in super().get_params(ctx)]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments; without any, print the help and exit with code 2."""
+        if not args and not ctx.resilient_parsing:
+            print(ctx.get_help())
+            raise typer.Exit(2)
+        return list(super().parse_args(ctx, args))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first argument names; raises UsageError if there is none."""
+        name = args[0]
+        if not (ctx.resilient_parsing or name.startswith("-") or self.get_command(ctx, name)):
+            raise one_of("command", name, self.commands)
+        return super().resolve_command(ctx, args)
 
 
 class PlainTyper(typer.Typer):

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from basin.strict_json import dump_json
+from cli.metric_words import metric_words
 from cli.options import LogFormat
 from sweeps.status import BestTrial, Display, RunningTrial, Status
 
@@ -159,9 +160,9 @@ def fit_parts(groups: Sequence[Sequence[Part]], width: int) -> str:
 def _trial_parts(result: "Row") -> list[Part]:
     """Key, construction and main validation scores of a finished trial."""
     parts = [(0, str(result.get("key", ""))[:8]), (4, str(result.get("construction", "")))]
-    for rank, name, shown in ((3, "accuracy", "accuracy"), (6, "q_bar_reset", "q_bar")):
+    for rank, name in ((3, "accuracy"), (6, "q_bar_reset")):
         if f"val_{name}" in result:
-            parts.append((rank, f"{shown} {result[f'val_{name}']:.2f}"))
+            parts.append((rank, f"{metric_words(name)} {result[f'val_{name}']:.2f}"))
     return parts
 
 
@@ -172,7 +173,7 @@ def _running_parts(status: Status) -> list[Part]:
 
 
 def describe_epoch(trial: RunningTrial) -> str:
-    """How far a running trial is; after its last epoch it is measured on whole paths."""
+    """Describe how far a running trial is; after its last epoch it is measured on whole paths."""
     if trial.share >= 1:
         return "measuring"
     return f"epoch {_epochs_done(trial)} of {trial.epochs}"
@@ -189,7 +190,7 @@ def describe_best(best: BestTrial) -> str:
 
 
 def _describe_score(best: BestTrial) -> str:
-    return f"{best.objective.removeprefix('val_').removesuffix('_reset')} {best.value:.4g}"
+    return f"{metric_words(best.objective.removeprefix('val_')).removesuffix('_reset')} {best.value:.4g}"
 
 
 def describe_seconds(seconds: float) -> str:

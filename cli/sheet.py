@@ -21,7 +21,7 @@ class Column:
     rank: int
     """Columns of the highest ranks are dropped first; 0 stays at any width."""
     right: bool = False
-    """Whether the cells are numbers."""
+    """True if the cells are numbers."""
 
 
 @dataclass(frozen=True)

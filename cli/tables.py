@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from cli.metric_words import metric_words
 from cli.sheet import Column, Sheet, print_sheet
 from stats.intervals import Estimate
 from sweeps.queries.best import Area, Best
@@ -23,11 +24,10 @@ SEARCH_RANKS = {"accuracy": 1, "q_bar_reset": 4, "basin_upper_reset": 40}
 COLUMNS = ("accuracy", "member_mean_accuracy", "soup_accuracy", "nll", "q_bar_reset")
 """Metrics of the CSV."""
 UNDIRECTED = ("q_bar_reset", "basin_upper_reset")
-"""Metrics without an arrow: q_bar above 0 is no improvement, and a bound has its sign."""
+"""Metrics without an arrow: q̄ above 0 is no improvement, and a bound has its sign."""
 HEADINGS = {
     "member_mean_accuracy": "mean member",
     "soup_accuracy": "soup",
-    "q_bar_reset": "q_bar",
     "basin_upper_reset": "dip ≤",
 }
 """Metric → heading of its column, if that differs."""
@@ -70,8 +70,8 @@ def print_reported(answer: Best, split: str, console: Console) -> None:
     console.print("a row is a configuration; its key is the trial of its smallest seed", soft_wrap=False)
     if any(heading.endswith("*") for heading in headings):
         console.print(
-            f"* {answer.y} on validation, over the seeds of the search that chose the row: optimistic; the fresh seeds "
-            "took no part",
+            f"* {metric_words(answer.y)} on validation, over the seeds of the search that chose the row: "
+            "optimistic; the fresh seeds took no part",
             soft_wrap=False,
         )
 
@@ -80,7 +80,7 @@ def _describe_area(answer: Best, area: Area) -> str:
     ends = {answer.y: f"{area.y:.{answer.glossary.digits(answer.y)}f} (the mean member of {area.of})"}
     ends[answer.x] = f"{area.x:g} (the margin)"
     sides = {name: "below" if answer.glossary.sign(name) < 0 else "above" for name in ends}
-    words = " and ".join(f"{sides[name]} {name} {end}" for name, end in ends.items())
+    words = " and ".join(f"{sides[name]} {metric_words(name)} {end}" for name, end in ends.items())
     return f"hypervolume of the front on validation: {area.size:.3g}, the area {words}"
 
 
@@ -134,7 +134,7 @@ def _reported_table(answer: Best, split: str) -> Sheet:
 
 
 def _interval_words(groups: Sequence[Group]) -> str:
-    """What the intervals are over: those of a configuration with one seed do not cover other seeds."""
+    """Say what the intervals are over: those of a configuration with one seed do not cover other seeds."""
     single = [len(group.runs) == 1 for group in groups]
     if all(single):
         return "over images alone"
@@ -166,7 +166,9 @@ def _construction_name(group: Group) -> str:
 
 
 def _heading(answer: Best, name: str) -> str:
-    return f"{HEADINGS.get(name, name)} {'' if name in UNDIRECTED else answer.glossary.arrow(name)}".strip()
+    return (
+        f"{HEADINGS.get(name, metric_words(name))} {'' if name in UNDIRECTED else answer.glossary.arrow(name)}".strip()
+    )
 
 
 def _parameter_columns(answer: Best, groups: Sequence[Group], rank: int) -> list[Column]:
@@ -182,14 +184,15 @@ def _search_table(answer: Best) -> Sheet:
     """Searched configurations with their validation scores, which decide."""
     all_infeasible = answer.infeasible == answer.searched
     if answer.ranked:
-        title = f"Best {len(answer.listed)} of {answer.searched} searched configurations by {answer.y} on validation"
+        title = f"Best {len(answer.listed)} of {answer.searched} searched configurations by {metric_words(answer.y)}"
+        title += " on validation"
         title += (
             ", the closest to one basin first"
             if all_infeasible
             else ", of those within the limits" * bool(answer.infeasible)
         )
     else:
-        title = f"Non-dominated configurations by {answer.x} and {answer.y} on validation"
+        title = f"Non-dominated configurations by {metric_words(answer.x)} and {metric_words(answer.y)} on validation"
     groups = answer.listed
     columns = [
         Column("trial", [group.first.key[:8] for group in groups], 0),
@@ -207,7 +210,7 @@ def _notes(answer: Best, shown: Collection[str]) -> list[str]:
     bound = HEADINGS["basin_upper_reset"]
     notes = [f"{bound}: 95 % upper bound of the points that the average path loses on validation"] * (bound in shown)
     if not answer.ranked and any(f"{name}_".startswith(EXCESSES) for name in (answer.x, answer.y)):
-        notes.append("the front counts q_bar above 0 as 0: members worse than their midpoints are no merit")
+        notes.append("the front counts q̄ above 0 as 0: members worse than their midpoints are no merit")
     return notes
 
 

@@ -40,7 +40,7 @@ class GrowingFronts:
         return sum(map(len, self._first[:depth])) + before
 
     def _dominates(self, depth: int, x: float, y: float) -> bool:
-        """Whether a front has a point that dominates (x, y)."""
+        """Tell whether a front has a point that dominates (x, y)."""
         first, second = self._first[depth], self._second[depth]
         place = bisect_left(first, x)
         return place < len(first) and second[place] >= y and (first[place], second[place]) != (x, y)

@@ -160,7 +160,7 @@ def _describe_code(ended: Mapping[str, Ended]) -> list[str]:
 
 
 def _is_present(store: Store, job: Job, folder: Path) -> bool:
-    """Whether the sweep has a trial's row; raises UsageError if its results are others."""
+    """Tell whether the sweep has a trial's row; raises UsageError if its results are others."""
     row = store.row(job.key)
     if row is None:
         return False

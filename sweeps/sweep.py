@@ -1,7 +1,7 @@
 """Run or continue a sweep: stages, references, search, fresh seeds."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -77,12 +77,14 @@ def sweep(study: Study, options: Options, display: Display) -> Report:
         if open_store(options.storage, source).folder.resolve() == store.folder:
             raise UsageError(f"--warm-start {source}: expected a sweep other than the one to run")
         check_comparable(options.storage / source, study, options.seed)
+    keeper = StatusKeeper(study, store.folder, place.remote, display)
     with (
         stoppable(),
         storage_errors_reported(store.folder),
-        _claimed_folder(store, study, options, data) as (study, notes),
+        _claimed_folder(store, study, options, data, keeper.note) as (study, notes),
         _leftovers_removed(store, place),
-        StatusKeeper(study, store.folder, place.remote, display) as listener,
+        keeper as listener,
+        _uploading(Uploader(uri, store, adopt=options.adopt, system_metrics=options.system_metrics)) as uploader,
     ):
         if not options.adopt:
             _check_owner(store, uri)
@@ -95,7 +97,6 @@ def sweep(study: Study, options: Options, display: Display) -> Report:
             for key in damaged:
                 place.remote.remove(store.table_path("trials", key))
             listener.note(f"{len(damaged)} trials have damaged files and will be rerun: {', '.join(damaged)}")
-        uploader = Uploader(uri, store, adopt=options.adopt, system_metrics=options.system_metrics)
         before = store.keys()
         for note in notes:
             listener.note(note)
@@ -162,7 +163,7 @@ def _run_jobs(
         listener.note(data.summary())
         if warning := warn_of_emulation(study.base, place, options):
             listener.note(warning)
-        listener.note(_describe_launch(study, options, store, f"{len(stages)} stages and up to {most} trials", pool))
+        listener.note(_describe_launch(study, options, store, stages, most, pool))
         listener.phase("stages", len(stages))
         train_stages(
             stages, place, cpus=options.cpus_per_trial, gpus=options.gpus_per_trial, done=lambda: listener.advance()
@@ -178,18 +179,19 @@ def _sources(options: Options) -> dict[str, str | None]:
     return {name: str(path.resolve()) if path else None for name, path in named.items()}
 
 
-def _describe_launch(study: Study, options: Options, store: Store, work: str, pool: "Pool") -> str:
+def _describe_launch(study: Study, options: Options, store: Store, stages: list[Stage], most: int, pool: "Pool") -> str:
     """Describe the work of a launch, its parallelism, and its duration as far as earlier trials show it."""
     from sweeps.execution.plan import estimated_seconds, known_throughput, plan_sweep, remaining_work
 
     finished = len(store.keys())
+    work = f"{len(stages)} stages and up to {most} trials"
     words = f"sweep {store.name}: {work} to run, {finished} trials finished, {pool.concurrency} at once"
     if not any(options.storage.glob("*/tables/trials/*")):
         return f"{words}; no trial has finished in this storage, so the duration is unknown"
-    planned = plan_sweep(study, options)
-    stages, roles = remaining_work(planned)
+    planned = plan_sweep(study, options, stages)
+    training, roles = remaining_work(planned)
     known = known_throughput(planned, options, given=None, probing=False)
-    estimates = estimated_seconds([*stages, *chain.from_iterable(roles.values())], known)
+    estimates = estimated_seconds([*training, *chain.from_iterable(roles.values())], known)
     parts = [f"{seconds / 60 / pool.concurrency:.2g} minutes on {device}" for device, seconds in estimates.items()]
     return f"{words}; about {' or '.join(parts)}" if parts else f"{words}; the duration of such trials is unknown"
 
@@ -215,7 +217,7 @@ def _download_sweep(mirror: Mirror, store: Store) -> str | None:
 
 @contextmanager
 def _claimed_folder(
-    store: Store, study: Study, options: Options, data: Description
+    store: Store, study: Study, options: Options, data: Description, announce: Callable[[str], None]
 ) -> Iterator[tuple[Study, list[str]]]:
     """Lock the sweep's folder for one launcher and one study; remove a new folder if the launch is refused.
 
@@ -229,7 +231,9 @@ def _claimed_folder(
         try:
             check_imported(store)
             place = options.make_place()
-            study, decision = resolve_precision(study, store, lambda trial: decide_at_launch(trial, place, options))
+            study, decision = resolve_precision(
+                study, store, lambda trial: decide_at_launch(trial, place, options, announce)
+            )
             match_manifest(store, study, options.seed, options.mirror)
             record_data(store, data.facts() | _sources(options))
             record_varied(store, study, options.seed)
@@ -259,6 +263,16 @@ def _leftovers_removed(store: Store, place: Place) -> Iterator[None]:
         yield
     except BaseException:
         remove_leftovers(store, place.runs)
+        raise
+
+
+@contextmanager
+def _uploading(uploader: Uploader) -> Iterator[Uploader]:
+    """Let MLflow show nothing as running that a stopped or refused launch leaves."""
+    try:
+        yield uploader
+    except BaseException:
+        uploader.stop()
         raise
 
 

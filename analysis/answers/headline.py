@@ -170,7 +170,7 @@ def _worth_sentence(tables: Tables, configuration: Configuration) -> str:
     if equivalent is None:
         return ""
     name, size = label(configuration.construction), spell_out(equivalent)
-    text = f"By calibrated NLL the {name} ensemble of {members} members is worth {size}"
+    text = f"By calibrated log-likelihood the {name} ensemble of {members} members is worth {size}"
     noise = f": {ends}" if (ends := confidence_words(equivalent)) else ""
     return f"{text}{noise}."
 

@@ -34,7 +34,7 @@ def draw(tables: Tables) -> Drawn:
         panels[setting] = [row for row in rows if row[x] is not None and row[y] is not None]
     panels = {setting: rows for setting, rows in panels.items() if rows}
     if not panels:
-        raise Missing(f"no finished trial has q_bar and normalised_disagreement on the {tables.split} split")
+        raise Missing(f"no finished trial has q̄ and normalised disagreement on the {tables.split} split")
     figure, axes = style.panels(len(panels), columns=2, width=4.8, height=3.3)
     data: dict[str, Any] = {}
     for ax, (setting, rows) in zip(axes, panels.items(), strict=True):

@@ -24,9 +24,10 @@ from stats.intervals import Estimate
 TITLE = "Metrics against the number of members"
 QUESTION = "How good are the probabilities?"
 WHAT = (
-    "Accuracy, NLL and log-likelihood at the cross-validated temperature (Ashukha 2020) of ensembles of m members, "
+    "Accuracy, NLL and calibrated log-likelihood (at the cross-validated temperature, Ashukha 2020) of ensembles of m "
+    "members, "
     "averaged over at most ten subsets of each size. Bars: 95 % interval over seeds and images. In the last panel a "
-    "dotted line leads from each whole ensemble to the number of deep-ensemble members with the same log-likelihood "
+    "dotted line leads from each whole ensemble to the number of deep-ensemble members with the same one "
     "(its DEE, hollow; pale: its 95 % interval). The grey line is the deep ensemble, extended by larger ones in the "
     "results and linear in 1/m between sizes. Ensembles beyond either end of that line have no such point."
 )

@@ -26,7 +26,7 @@ WHAT = (
     "it is built from (members, teachers, trunk), although trials share stages. Constructions whose stages have no "
     "recorded seconds are named. Wall time depends on the load of the machine: use passes to compare training cost. "
     "Grey line: deep ensembles by their number of members, if there are several. Last panel: deep-ensemble equivalent "
-    "(DEE) by calibrated NLL, if the results contain a deep ensemble."
+    "(DEE) by calibrated log-likelihood, if the results contain a deep ensemble."
 )
 NEEDS = "quickstart"
 

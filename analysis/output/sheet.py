@@ -4,7 +4,7 @@ import csv
 import io
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from stats.intervals import Estimate, Range
@@ -18,10 +18,6 @@ class Column:
     heading: str
     latex: str
     digits: int = 2
-    factor: int = 1
-    """Factor applied to the metric: −1 turns a log-likelihood into an NLL."""
-    csv: str = ""
-    """Name in CSV, if it differs from `name`."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +29,6 @@ class Cell:
     of: int | None = None
     aside: str = ""
     """Words after the value, which CSV leaves out."""
-
-    def times(self, factor: int) -> "Cell":
-        """Return the cell with its estimate multiplied."""
-        if isinstance(self.value, Estimate) and factor != 1:
-            return replace(self, value=replace(self.value, mean=factor * self.value.mean))
-        return self
 
     def text(self, digits: int) -> str:
         """Format the value; an en dash if there is none, `(n=…)` if it has fewer seeds than its row."""
@@ -66,12 +56,7 @@ class Sheet:
     @property
     def rows(self) -> list[Sequence[Cell]]:
         """The rows of all blocks."""
-        return list(itertools.chain.from_iterable(self.shown_blocks()))
-
-    def shown_blocks(self) -> list[list[list[Cell]]]:
-        """Return the blocks with each cell in the unit of its column."""
-        factors = [column.factor for column in self.columns]
-        return [[[c.times(f) for c, f in zip(row, factors, strict=True)] for row in block] for block in self.blocks]
+        return list(itertools.chain.from_iterable(self.blocks))
 
     def markdown(self) -> str:
         """Format a pipe table, padded so that it reads well in a terminal."""
@@ -88,7 +73,7 @@ class Sheet:
         """Format a booktabs tabular with the note as a comment."""
         lines = [f"% {self.note}", rf"\begin{{tabular}}{{{'l' * len(self.columns)}}}", r"\toprule"]
         lines.append(" & ".join(column.latex for column in self.columns) + r" \\")
-        for block in self.shown_blocks():
+        for block in self.blocks:
             lines.append(r"\midrule")
             for row in block:
                 texts = [_latex_cell(cell, column.digits) for cell, column in zip(row, self.columns, strict=True)]
@@ -101,7 +86,7 @@ class Sheet:
         An estimate fills the columns `name` and `name_half`; a range `name` (its median), `name_low` and `name_high`.
         """
         suffixes = [_csv_suffixes(cells) for cells in zip(*self.rows, strict=True)]
-        names = [column.csv or column.name for column in self.columns]
+        names = [column.name for column in self.columns]
         heads = [[f"{name}{end}" for end in ends] for name, ends in zip(names, suffixes, strict=True)]
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")

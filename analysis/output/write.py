@@ -2,12 +2,13 @@
 
 import itertools
 import json
+import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from analysis.data.queries import Tables
+from analysis.data.queries import Tables, configurations
 from analysis.errors import Missing
 from analysis.output import style
 from analysis.output.registry import Drawn, Entry
@@ -18,6 +19,15 @@ LARGEST_DATA = 200_000
 """Maximum size of the plotted values in the JSON file, in characters."""
 # No dates: the same results give the same files, byte for byte.
 _UNDATED = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+
+
+def caption(what: str, tables: Tables) -> str:
+    """Return the caption of a figure or table: with one seed of each configuration, intervals are over images alone."""
+    if any(len(configuration.rows) > 1 for configuration in configurations(tables)):
+        return what
+    for seeds in ("over seeds and images", "over seeds, and over images where they are stored"):
+        what = what.replace(seeds, "over images (one seed)")
+    return re.sub(r" \(over seeds alone for [^)]*\)", "", what)
 
 
 def write_figure(entry: Entry, tables: Tables, out: Path, formats: Iterable[str]) -> list[Path]:
@@ -99,7 +109,7 @@ def _write_description(entry: Entry, tables: Tables, out: Path, keys: list[str],
     commits = {row["key"]: row.get("commit") for row in tables.rows}
     content = {
         "title": entry.title,
-        "what": entry.what,
+        "what": caption(entry.what, tables),
         "split": tables.split,
         "keys": keys,
         "commits": sorted({commit for key in keys if (commit := commits[key]) is not None}),

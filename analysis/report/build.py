@@ -68,7 +68,7 @@ def _make_figure(entry: Entry, tables: Tables, out: Path, formats: Sequence[str]
         kind="wide" if width > WIDE else "narrow",
         width=width,
         height=height,
-        alt=f"{entry.title}. {entry.what}",
+        alt=f"{entry.title}. {files.caption(entry.what, tables)}",
         source=f"data:image/webp;base64,{data}",
     )
     return Made(entry, markup, keys=drawn.keys)
@@ -94,7 +94,7 @@ def _page_text(tables: Tables, figures: Sequence[Made], sheets: Sequence[Made]) 
         "Answer": _answers_section(tables),
         "Explore": page.explorer_section(list(looks), held=len(held), out=len(others)),
         "Valleys": page.planes_section(state["planes"], planes.MOST_SIDE),
-        "Questions": _question_groups(made),
+        "Questions": _question_groups(made, tables),
         "References": page.yardstick_table(check_yardsticks(tables), unknown_datasets(tables)),
         "Provenance": _provenance_table(tables),
         "Not shown": page.missing_table([one for one in made if one.missing]),
@@ -128,18 +128,18 @@ def _page_state(tables: Tables, held: Sequence[Row], others: Sequence[Row]) -> d
     }
 
 
-def _question_groups(made: Sequence[Made]) -> Markup:
+def _question_groups(made: Sequence[Made], tables: Tables) -> Markup:
     """Return the figures and tables that there are, by the question that they help to answer."""
     groups = []
     for question in registry.QUESTIONS:
-        shown = [_entry_article(one) for one in made if one.entry.question == question and not one.missing]
+        shown = [_entry_article(one, tables) for one in made if one.entry.question == question and not one.missing]
         if shown:
             groups.append((question, NO_MARKUP.join(shown)))
     return page.render("questions.html", groups=groups)
 
 
-def _entry_article(made: Made) -> Markup:
-    first, _, rest = made.entry.what.partition(". ")
+def _entry_article(made: Made, tables: Tables) -> Markup:
+    first, _, rest = files.caption(made.entry.what, tables).partition(". ")
     first = first if first.endswith(".") else f"{first}."
     facts = {"first": first, "rest": rest, "trials": len(set(made.keys))}
     return page.render("article.html", entry=made.entry, markup=made.markup, **facts)
@@ -155,7 +155,7 @@ def _answers_section(tables: Tables) -> Markup:
         title, table = f"{' · '.join(setting)}, {tables.split} split", page.sheet_table(headline_sheet(tables, setting))
         answer = {"title": title, "lead": lead_line, "shown": others[:SHOWN], "folded": others[SHOWN:]}
         answers.append(answer | {"pictures": pictures, "table": table})
-    return page.render("answers.html", answers=answers, explained=HEADLINE_WHAT)
+    return page.render("answers.html", answers=answers, explained=files.caption(HEADLINE_WHAT, tables))
 
 
 def _picture(picture: lead.Picture) -> Markup:

@@ -76,7 +76,7 @@ def missing_table(missing: Sequence[Any]) -> Markup:
 
 def sheet_table(sheet: Sheet) -> Markup:
     """Return a table, each of its blocks a body of its own."""
-    return render("sheet.html", columns=sheet.columns, blocks=sheet.shown_blocks(), note=sheet.note)
+    return render("sheet.html", columns=sheet.columns, blocks=sheet.blocks, note=sheet.note)
 
 
 def yardstick_table(verdicts: Sequence[Verdict], unknown: Sequence[str]) -> Markup:

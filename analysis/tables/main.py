@@ -19,11 +19,12 @@ CHOSEN = (
 ANSWERED = (
     "Soup: the centroid as one network, at 1/K of the inference cost. One basin: verdict that accuracy, loss and the "
     "convex hull stay within the margin of the chord, for the average pair of these seeds. DEE: number of "
-    "deep-ensemble members with the same calibrated NLL, with its 95 % interval; the deep ensemble is the reference."
+    "deep-ensemble members with the same calibrated log-likelihood, with its 95 % interval; the deep ensemble is the "
+    "reference."
 )
 WHAT = (
     f"{CHOSEN}Mean ± half of the 95 % interval over seeds and images of the reported split (over seeds alone for ECE, "
-    "q̄ and trials without per-image outcomes; over images alone for one seed). Calibrated NLL: at the best "
+    "q̄ and trials without per-image outcomes; over images alone for one seed). Calibrated log-likelihood: at the best "
     f"temperature, cross-validated on test (Ashukha 2020). {ANSWERED} "
     "Bold: the best mean among configurations in one basin by accuracy, regardless of significance."
 )
@@ -40,11 +41,9 @@ METRICS = [
     Column("nll", "NLL (nats)", "NLL (nats)", digits=3),
     Column(
         "calibrated_log_likelihood",
-        "calibrated NLL (nats)",
-        "calibrated NLL (nats)",
-        3,
-        factor=-1,
-        csv="calibrated_nll",
+        "calibrated log-likelihood (nats)",
+        "calibrated log-likelihood (nats)",
+        digits=3,
     ),
     Column("ece", "ECE (%)", r"ECE (\%)"),
     Column("soup_accuracy", "soup (%)", r"soup (\%)"),

@@ -51,7 +51,7 @@ class Given:
     data: Data
     """`val` and `test` are the test inputs; so is `train` where no training inputs were given."""
     trains: bool
-    """Whether training inputs were given."""
+    """True if training inputs were given."""
 
     def with_weights(self, params: Params) -> nn.Module:
         """A module of its own with these weights, on the device and in the types of the first network."""

@@ -54,7 +54,9 @@ class Scores(Mapping[str, float]):
         return len(self.values_by_name)
 
     def __getattr__(self, name: str) -> float:
-        if name.startswith("__") or name not in self.values_by_name:
+        if name.startswith("__") or name == "values_by_name":  # pickle asks before there are values
+            raise AttributeError(name)
+        if name not in self.values_by_name:
             raise AttributeError(f"no metric {name!r}: expected one of {', '.join(self.values_by_name)}")
         return self.values_by_name[name]
 
@@ -117,7 +119,7 @@ class BarrierMatrix:
 
 @dataclass(frozen=True, repr=False)
 class BasinVerdict:
-    """Whether the networks lie in one basin. The answer is about accuracy along the paths between them."""
+    """Verdict on whether the networks lie in one basin. The answer is about accuracy along the paths between them."""
 
     accuracy: Verdict
     """About accuracy along the paths; its margin is in accuracy points."""
@@ -249,7 +251,7 @@ class PlaneGrid:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Comparison:
-    """What `basin.compare` found: whether networks lie in one basin, and what they are worth together."""
+    """Result of `basin.compare`: whether networks lie in one basin, and what they are worth together."""
 
     barriers: Mapping[str, BarrierMatrix]
     """BatchNorm policy → K×K barriers on the test inputs."""

@@ -41,12 +41,16 @@ class Probe:
     context: MixingContext
     splits: Mapping[str, Images]
     per_image: bool = True
-    """Whether per-image results are kept; a plane's hundreds of networks need only their means."""
+    """Keep per-image results; a plane's hundreds of networks need only their means."""
     _mixers: dict[str, Mixer] = field(default_factory=dict)
     _seen: dict[tuple[str, tuple[float, ...]], Scores] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.context = replace(self.context, way=self.context.network.engine.evaluation())
+
+    def __getstate__(self) -> dict[str, object]:
+        """Everything but what is made from the rest on demand: mixers are closures."""
+        return {name: value for name, value in vars(self).items() if name != "_joined_images"} | {"_mixers": {}}
 
     def ends(self, policy: str) -> list[Scores]:
         """Score the members under a BatchNorm policy, as the networks between them are scored."""

@@ -44,11 +44,11 @@ class Constrained:
     """Independent draws of the constraint's mixed networks per step, whose losses are averaged: more give less noisy
     gradients and cost passes (1 per draw, K/2 rounded down for matching)."""
     share_init: bool = True
-    """Whether the members start from one network; false, with t = 0, is subspace training (Wortsman 2021)."""
+    """Start the members from one network; false, with t = 0, is subspace training (Wortsman 2021)."""
     orthogonality: Annotated[float, Bounds(0)] = 0.0
     """Weight of the mean squared cosine between members, which pushes them apart; not a part of β."""
     restart_schedule: bool = False
-    """Whether the branches restart the learning-rate schedule within their remaining budget."""
+    """Restart the learning-rate schedule in the branches, within their remaining budget."""
 
     def __post_init__(self) -> None:
         check_fields(self)

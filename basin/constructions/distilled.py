@@ -47,7 +47,7 @@ class Distilled:
     """Weight λ of the teacher against the labels."""
 
     teacher: Literal["own", "ensemble"] = "own"
-    """Whether student k learns from teacher k, or every student from the teachers' mean."""
+    """Teacher of student k: teacher k (own), or the mean of all teachers (ensemble)."""
     inputs: Literal["plain", "mixup"] = "plain"
     """Images for students and teachers; plain images that teachers fit carry little of their diversity (Nam 2021)."""
     mixup_alpha: Annotated[float, Bounds(0.01, 100)] = 1.0

@@ -34,7 +34,7 @@ class Permuted:
     members: Annotated[int, Bounds(1), Unit("networks")] = 4
     """Networks in the ensemble, K."""
     matching: Literal["weights", "activations"] = "activations"
-    """Whether units are matched by their weights, or by their activations on training images."""
+    """Match units by their weights, or by their activations on training images."""
     restarts: Annotated[int, Bounds(1), Unit("starts")] = 5
     """Starts of the search for weights' permutations, of which the best is kept; activations need none."""
     reference: Reference = "first"

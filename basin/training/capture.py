@@ -140,7 +140,7 @@ class Packed:
 
 
 def _may_be_channels_last(device: torch.device) -> bool:
-    """Whether convolutions with channels-last weights are safe: oneDNN's AVX2 kernels write beyond small gradients.
+    """Tell whether channels-last convolutions are safe: oneDNN's AVX2 kernels write beyond small gradients.
 
     Seen with torch 2.15 on a processor without AVX-512, 4 channels: the heap is corrupted. With
     ONEDNN_MAX_CPU_ISA=AVX the same work passes.

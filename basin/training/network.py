@@ -35,7 +35,7 @@ class Network:
         *,
         compiled: bool = False,
     ) -> None:
-        self._build: Callable[[], nn.Module] = lambda: model.build(shape, classes)
+        self._build: Callable[[], nn.Module] = partial(model.build, shape, classes)
         self.module = self._build().to(device)
         """The module's structure; its weights are not used."""
         self.precision = precision
@@ -58,6 +58,13 @@ class Network:
         """Captured forward passes by number of networks, image shape and mode."""
         self._local = threading.local()
         self._local.slots = _Slots(self.module, self.batchnorms)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but what belongs to this process: slots of threads, CUDA graphs and the compiled module."""
+        return self.__dict__ | {"_local": None, "recordings": {}, "_compiled": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _local=threading.local())
 
     @cached_property
     def symmetry(self) -> Symmetry:

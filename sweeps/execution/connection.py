@@ -68,7 +68,7 @@ def cause_in_words(error: Exception) -> str:
 
 
 def _in_job_with_code() -> bool:
-    """Whether this is a job of `ray job submit --working-dir`, whose workers have the code already."""
+    """Tell whether this is a job of `ray job submit --working-dir`, whose workers have the code already."""
     job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
     return "working_dir" in (job.get("runtime_env") or {})
 

@@ -35,7 +35,7 @@ class Disk:
     sampled: int
     """Trials that were measured; 0 if every size comes from the number of parameters."""
     guessed: bool
-    """Whether some trials' sizes come from the number of parameters: then without their tables."""
+    """True if some trials' sizes come from the number of parameters: then without their tables."""
     parameters: int
     """Numbers of one network, those of BatchNorm's statistics included, of the largest model."""
 

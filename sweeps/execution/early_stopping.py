@@ -69,7 +69,7 @@ class Rungs:
         return rung is None or rung.add(key, point, beyond) < max(1.0, len(rung.keys) / ETA)
 
     def is_new(self, key: str, progress: float) -> bool:
-        """Whether a report is the first of its trial at a rung: only this one is compared."""
+        """Tell whether a report is the first of its trial at a rung: only this one is compared."""
         return self._find_rung(key, progress) is not None
 
     def _find_rung(self, key: str, progress: float) -> Rung | None:

@@ -9,7 +9,7 @@ from basin.errors import UsageError
 from basin.provenance import collect_provenance
 from basin.trial import Trial
 from sweeps.execution.options import Options
-from sweeps.execution.precision import Decision, decide_precision, describe_emulation
+from sweeps.execution.precision import Decision, decide_precision, describe_emulation, find_bfloat16
 from sweeps.execution.provenance import check_environment
 from sweeps.execution.session import open_session, run_on_node
 from sweeps.storage.store import Store
@@ -30,13 +30,18 @@ def resolve_precision(study: Study, store: Store, decide: Callable[[Trial], Deci
     return study.with_precision(decision.precision), decision
 
 
-def decide_at_launch(trial: Trial, place: Place, options: Options) -> Decision:
+def decide_at_launch(trial: Trial, place: Place, options: Options, announce: Callable[[str], None]) -> Decision:
     """Decide on a machine that trials will run on: this one, or a node of the cluster that can run one.
+
+    A measurement takes seconds, and is announced.
 
     A GPU is used by a task of Ray, so that the launcher takes none of its memory. Raises UsageError if the node cannot
     use the data.
     """
-    if _trials_run_here(place, options):
+    here = _trials_run_here(place, options)
+    if not here or find_bfloat16(place.torch_device):
+        announce("precision=auto: measuring float32 and bfloat16 where the trials will run")
+    if here:
         return decide_precision(trial, place)
     with open_session(options):
         try:

@@ -18,9 +18,9 @@ class Options:
     """Object store, if `storage` is only the local copy of it."""
     tracking_uri: str | None = None
     adopt: bool = False
-    """Whether to take over an experiment, and runs with other results, from another folder."""
+    """Take over an experiment, and runs with other results, from another folder."""
     system_metrics: bool = False
-    """Whether to log the load of the launcher's machine to MLflow."""
+    """Log the load of the launcher's machine to MLflow."""
     address: str = "local"
     seed: int = 0
     data: Path | None = None

@@ -108,8 +108,8 @@ def settle_precision(study: Study, options: Options) -> tuple[Study, str]:
     return study, f"{precision}, as the study says" + (f"; {warning}" if warning else "")
 
 
-def plan_sweep(study: Study, options: Options) -> Plan:
-    """Plan a study, considering what the storage holds; nothing is written."""
+def plan_sweep(study: Study, options: Options, stages: list[Stage] | None = None) -> Plan:
+    """Plan a study, considering what the storage holds; nothing is written. A launch has planned its stages already."""
     place, store = options.make_place(), Store((options.storage / options.name).resolve())
     study = replace(study, base=identify_data(study.base, place))
     data = open_data(study.base, place)
@@ -123,7 +123,7 @@ def plan_sweep(study: Study, options: Options) -> Plan:
         trials += _repeated_trials(role, study, searched, rows, options.seed)
     counts = {role: _count_trials(role, study, owed, rows) for role in dict.fromkeys(one.role for one in trials)}
     kept = frozenset(path.stem for path in (store.folder / "weights").glob("*.safetensors"))
-    stages = plan_stages(study, options.seed, images)
+    stages = plan_stages(study, options.seed, images) if stages is None else stages
     return Plan(stages, trials, counts, images, len(data.test), data.shape, data.classes, place, kept)
 
 

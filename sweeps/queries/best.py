@@ -80,7 +80,7 @@ class Best:
     infeasible: int
     """Number of them that violate a limit: omitted, unless all do."""
     ranked: bool
-    """Whether they are ranked by the objective; otherwise they are a front."""
+    """True if they are ranked by the objective; otherwise they are a front."""
     glossary: Glossary
     area: Area | None = None
     bounds: tuple[Limit, ...] = ()
@@ -219,7 +219,7 @@ def _has_role(group: Group, role: str) -> bool:
 
 
 def _is_feasible(group: Group, aim: Aim) -> bool:
-    """Whether the means over the seeds satisfy the limits; if unknown, whether all runs are feasible."""
+    """Tell whether the means over the seeds satisfy the limits; if unknown, whether all runs are feasible."""
     excesses = [group.excess(limit) for limit in aim.limits]
     if not excesses or None in excesses:
         return all(run.feasible for run in group.runs)
@@ -248,7 +248,7 @@ def _mean_or_nan(group: Group, name: str) -> float:
 
 
 def _oriented_point(group: Group, glossary: Glossary, x: str, y: str) -> tuple[float, float]:
-    """Coordinates to be maximised; q_bar is capped at 0."""
+    """Coordinates to be maximised; q̄ is capped at 0."""
     first, second = (glossary.sign(name) * capped_merit(name, _mean_or_nan(group, f"val_{name}")) for name in (x, y))
     return first, second
 

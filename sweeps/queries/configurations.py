@@ -184,7 +184,7 @@ def _describe_groups(groups: Sequence[_Group], chosen: Collection[str]) -> dict[
 
 
 def _find_feasible(grouped: _Grouped, limits: Sequence[Limit]) -> list[bool]:
-    """Whether the means satisfy the limits; if unknown, whether all trials do. False if no trial has finished."""
+    """Tell whether the means satisfy the limits; if unknown, whether all trials do. False if no trial has finished."""
     flags = grouped.values("feasible")
     means = {limit.column: grouped.average(limit.column)[0] for limit in limits}
     feasible = []

@@ -21,7 +21,7 @@ def estimate_metric(group: Group, split: str, name: str) -> Estimate | None:
 
 
 def satisfies(group: Group, split: str, bounds: Sequence[Limit]) -> bool:
-    """Whether the means of a configuration on this split satisfy all bounds; a missing mean does not."""
+    """Tell whether the means of a configuration on this split satisfy all bounds; a missing mean does not."""
     return all(_satisfies_one(group, split, bound) for bound in bounds)
 
 

@@ -1,4 +1,4 @@
-"""What is known of every field and column, from where each is defined."""
+"""Describe every field and column from where each is defined."""
 
 import inspect
 from dataclasses import dataclass

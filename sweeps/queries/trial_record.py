@@ -44,7 +44,7 @@ class Setting:
 
     @property
     def differs(self) -> bool:
-        """Whether the trial has another value than the study."""
+        """Tell whether the trial has another value than the study."""
         return bool(self.value != self.default)
 
 

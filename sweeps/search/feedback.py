@@ -67,7 +67,7 @@ def joint_status(rows: Sequence[Row]) -> str:
 def mean_objectives(study: Study, rows: Sequence[Row]) -> list[float] | None:
     """Mean of each objective over the seeds of a configuration; None unless every seed is done with finite values.
 
-    The mean of q_bar is capped at 0, above which it is no merit; rows keep what was measured.
+    The mean of q̄ is capped at 0, above which it is no merit; rows keep what was measured.
     """
     if not rows or any(row.get("status") != "done" for row in rows):
         return None

@@ -25,7 +25,7 @@ class Sampler:
 
     make: Make
     indexed: bool
-    """Whether its i-th configuration is known before any trial is run."""
+    """True if its i-th configuration is known before any trial is run."""
 
 
 SAMPLERS: dict[str, Sampler] = {}

@@ -36,7 +36,7 @@ class Candidate:
 
     @property
     def satisfies_others(self) -> bool:
-        """Whether it satisfies the limits other than the basin constraint."""
+        """Tell whether it satisfies the limits other than the basin constraint."""
         return all(excess <= 0 for excess in list(mean_excesses(self.study, self.rows).values())[:-1])
 
     @property

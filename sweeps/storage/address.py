@@ -21,7 +21,7 @@ SHORTEST = 3
 
 
 def is_database(address: str) -> bool:
-    """Whether an address is that of a database that can be read without a server."""
+    """Tell whether an address is that of a database that can be read without a server."""
     return address.partition(":")[0].partition("+")[0] in DATABASES
 
 

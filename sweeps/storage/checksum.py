@@ -17,7 +17,7 @@ def add_checksum(content: bytes) -> bytes:
 
 
 def is_intact(content: bytes) -> bool:
-    """Whether a file is as it was written; older files without a checksum count as intact."""
+    """Tell whether a file is as it was written; older files without a checksum count as intact."""
     end = _footer_offset(content)
     if not has_checksum(content):
         whole = len(content) >= 12 and content[:4] == content[-4:] == b"PAR1"
@@ -27,7 +27,7 @@ def is_intact(content: bytes) -> bool:
 
 
 def has_checksum(content: bytes) -> bool:
-    """Whether a file has a checksum: files of the first versions and of other programs have none."""
+    """Tell whether a file has a checksum: files of the first versions and of other programs have none."""
     end = _footer_offset(content)
     return content[max(0, end - SIZE) : max(0, end - 4)] == MARK
 

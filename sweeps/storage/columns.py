@@ -137,7 +137,7 @@ def _hyperparameter_names() -> frozenset[str]:
 
 
 def is_score(name: str) -> bool:
-    """Whether a column is a score on a split, and not a hyperparameter such as `val_size`."""
+    """Tell whether a column is a score on a split, and not a hyperparameter such as `val_size`."""
     return name.partition("_")[0] in (*SPLITS, "train") and name not in _hyperparameter_names()
 
 

@@ -150,7 +150,7 @@ def _read_cache(compact: Path) -> pa.Table | None:
 
 
 def _is_unchanged(file: Path, known: Sequence[int | None], now: tuple[int, int] | None) -> bool:
-    """Whether a file has the size, and the date or the content, that the cache knows."""
+    """Tell whether a file has the size, and the date or the content, that the cache knows."""
     size, date, crc = known
     if now is None or now[0] != size:
         return False
@@ -196,7 +196,7 @@ def _concatenate(tables: list[pa.Table]) -> pa.Table:
 
 
 def is_row_of(table: pa.Table, key: str) -> bool:
-    """Whether a table is the row of this trial."""
+    """Tell whether a table is the row of this trial."""
     return table.num_rows == 1 and "key" in table.column_names and table["key"][0].as_py() == key
 
 

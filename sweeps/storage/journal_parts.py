@@ -60,7 +60,7 @@ class JournalUploader:
             mirror.remove(folder)
 
     def _continues(self, mirror: Mirror, content: bytes) -> bool:
-        """Whether the journal continues what the object store has, whose end is noted; not if that is damaged."""
+        """Tell whether the journal continues what the object store has, whose end is noted; not if that is damaged."""
         base = mirror.read_file(self.journal)
         if not base or not content.startswith(base):
             return False

@@ -25,7 +25,7 @@ def find_old_stages(runs: Path) -> list[Path]:
 
 
 def _is_old(file: Path) -> bool:
-    """Whether a recipe belongs to other code. Stages of the first format have none; a damaged one is written again."""
+    """Tell whether a recipe is of other code. Stages of the first format have none; a damaged one is written again."""
     try:
         recipe = json.loads(file.read_text())
     except FileNotFoundError:

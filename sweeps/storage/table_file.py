@@ -38,7 +38,7 @@ def decode_table(content: bytes) -> pa.Table | None:
 
 
 def is_rewritten(file: Path, content: bytes) -> bool:
-    """Whether another program has written a table of a trial again: it has no checksum, and should have one.
+    """Tell whether another program has written a table of a trial again: it has no checksum, and should have one.
 
     A launcher writes the tables of a trial together, so all of them have a checksum, or none in the first versions.
     """

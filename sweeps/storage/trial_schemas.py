@@ -38,7 +38,7 @@ def trials_schema() -> pa.Schema:
                 "status", pa.string(), "done, diverged (loss, weights or scores were not finite) or stopped (early)."
             ),
             make_column(
-                "feasible", pa.bool_(), "Whether validation satisfies the basin constraint and the sweep's others."
+                "feasible", pa.bool_(), "True if validation satisfies the basin constraint and the sweep's others."
             ),
             make_column("margin", pa.float64(), "Accuracy points that paths may lose in one basin.", POINTS),
             make_column(
@@ -79,7 +79,7 @@ def trials_schema() -> pa.Schema:
             make_column("engine", pa.string(), "Execution mode of training: loop, threads, stacked or graphs."),
             *text_columns(
                 commit="Git commit of the code.",
-                dirty="Whether the code had uncommitted changes: true, false or unknown.",
+                dirty="True if the code had uncommitted changes, else false, or unknown.",
                 sources="Hash of the code that ran the trial.",
                 plugins="Plugins, each with its version and the hash of its sources; null without plugins.",
             ),

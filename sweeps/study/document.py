@@ -81,7 +81,7 @@ class Document:
 
 
 def is_study_file(name: str) -> bool:
-    """Whether the name of a study is that of a file."""
+    """Tell whether the name of a study is that of a file."""
     return name.endswith(SUFFIXES)
 
 

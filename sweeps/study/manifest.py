@@ -154,7 +154,7 @@ def check_comparable(folder: Path, study: Study, seed: int) -> None:
 
 
 def needs_remeasuring(store: Store) -> bool:
-    """Whether an earlier version of the evaluation measured the rows of a sweep."""
+    """Tell whether an earlier version of the evaluation measured the rows of a sweep."""
     try:
         known = _read_manifest(store)
     except UsageError:

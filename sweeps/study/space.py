@@ -32,7 +32,7 @@ class Space:
         return [self._drawn_field(f) for f in candidates if self._is_searched(f)]
 
     def _is_searched(self, candidate: Field) -> bool:
-        """Whether a field is drawn: it is named, not set, and has values to draw."""
+        """Tell whether a field is drawn: it is named, not set, and has values to draw."""
         values = candidate.search or candidate.choices or candidate.name in self.domains
         return bool(values) and candidate.name in self.searched and candidate.name not in self.fixed
 

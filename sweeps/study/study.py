@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from basin.constructions import constructions
 from basin.environment import Machine
 from basin.errors import UsageError, one_of
 from basin.keys import hash_contents
 from basin.spec import describe_fields
+from basin.training.network import Precision
 from basin.trial import REGISTRIES, Trial, overlay
 from stats.verdicts import MARGIN
 from sweeps.study.job import Changes, Job
@@ -26,6 +27,14 @@ from sweeps.study.space import Space
 
 AUTO = "auto"
 """Precision that the launch chooses."""
+PRECISIONS = (AUTO, *get_args(Precision))
+"""Precisions that a study can state."""
+
+
+def check_precision(value: object) -> None:
+    """Raise UsageError for a precision that no study can state."""
+    if value not in PRECISIONS:
+        raise UsageError(f"precision={value}: expected one of {', '.join(PRECISIONS)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +67,7 @@ class Study:
     pinned: frozenset[str] = frozenset()
     """Fields set by the user, which override grid and references."""
     auto_precision: bool = False
-    """Whether the launch chooses the precision of the base trial, which is float32 until then (precision=auto)."""
+    """Let the launch choose the precision of the base trial, which is float32 until then (precision=auto)."""
 
     def with_settings(self, changes: Changes) -> "Study":
         """Set fields of the base trial; a set field is no longer searched.
@@ -75,8 +84,9 @@ class Study:
             grid = tuple(point for point in self.grid if point.get("construction") == chosen)
             return replace(self, space=self.space.with_construction(chosen), grid=grid).with_settings(changes)
         auto = changes.get("precision", AUTO if self.auto_precision else None) == AUTO
-        if auto and "precision" in changes:
-            changes["precision"] = "float32"
+        if "precision" in changes:
+            check_precision(changes["precision"])
+            changes |= {"precision": "float32"} if auto else {}
         grid = _grid_of_model(self.grid, str(changes["model"])) if "model" in changes else self.grid
         # A new model has other fields, and fields are checked together: first the classes, then all values at once.
         base = overlay(self.base, {name: value for name, value in changes.items() if name in REGISTRIES})
@@ -171,7 +181,7 @@ class Study:
         return tuple(score_sign(name) for name in self.objectives)
 
     def oriented_merits(self, values: Sequence[float]) -> tuple[float, ...]:
-        """Means of the objectives, oriented so that more is better; q_bar is capped at 0."""
+        """Means of the objectives, oriented so that more is better; q̄ is capped at 0."""
         named = zip(self.signs, self.objectives, values, strict=True)
         return tuple(sign * capped_merit(name, value) for sign, name, value in named)
 

@@ -17,7 +17,7 @@ from sweeps.study.catalog import SCHEDULES
 from sweeps.study.document import Document
 from sweeps.study.job import Changes
 from sweeps.study.space import Space
-from sweeps.study.study import AUTO, Study
+from sweeps.study.study import AUTO, Study, check_precision
 
 LEAST = {"trials": 0, "replicates": 1, "seeds": 1, "plane_points": 0, "margin": 0}
 """Least value of each number."""
@@ -66,6 +66,9 @@ def _make_base(document: Document, data: Path | None) -> Trial:
     with document.located("schedule"):
         if schedule not in SCHEDULES:
             raise one_of("schedule", schedule, SCHEDULES)
+    if "precision" in values:
+        with document.located("base", "precision"):
+            check_precision(values["precision"])
     if _has_auto_precision(document):
         del values["precision"]
     if data is not None:

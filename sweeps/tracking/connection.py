@@ -89,5 +89,5 @@ def tracking_error(uri: str, error: Exception) -> UsageError:
 
 
 def is_passing(uri: str, error: Exception) -> bool:
-    """Whether a failed request may succeed if it is repeated."""
+    """Tell whether a failed request may succeed if it is repeated."""
     return isinstance(tracking_error(uri, error), OutageError)

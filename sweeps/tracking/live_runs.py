@@ -62,7 +62,7 @@ class LiveRuns:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no trial runs and every failed one was ended."""
+        """Tell whether no trial runs and every failed one was ended."""
         return not self._trials and not self._failed
 
     def begin(self, facts: Row) -> None:

@@ -17,6 +17,7 @@ from basin.export import example_images, export_program
 from basin.loaded import LoadedEnsemble
 from sweeps.storage.address import show_address
 from sweeps.tracking.connection import connect_client
+from sweeps.tracking.reader import may_have_sweep
 
 CODE = Path(__file__).with_name("served_model.py")
 """The model's code, which MLflow copies."""
@@ -35,10 +36,10 @@ def save_model(ensemble: LoadedEnsemble, folder: Path, *, soup: bool = False) ->
 def register_model(ensemble: LoadedEnsemble, name: str, uri: str, *, soup: bool = False) -> str:
     """Log the model to the experiment of its sweep and register it; return its version.
 
-    Raises UsageError for a tracking store that does not answer, and for one without the sweep.
+    Raises UsageError for a tracking store that does not answer, and for one without the sweep, and creates none.
     """
     sweep = str(ensemble.row["sweep"])
-    experiment = connect_client(uri).get_experiment_by_name(sweep)
+    experiment = connect_client(uri).get_experiment_by_name(sweep) if may_have_sweep(uri, sweep) else None
     if experiment is None:
         raise UsageError(
             f"{show_address(uri)} has no experiment {sweep!r}: run `launch.py sync {sweep}` with the same --storage "

@@ -63,7 +63,7 @@ def check_runs(store: Store, row: Row, runs: Sequence[LoggedRun]) -> None:
 
 
 def agrees(row: Row, run: LoggedRun) -> bool:
-    """Whether a run was written from this row; runs of older versions are recognised by the start of the trial."""
+    """Tell whether a run was written from this row; runs of older versions are recognised by the start of the trial."""
     return run.content == row_content(row) if run.content else run.start == trial_times(row)[0]
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from basin.errors import UsageError
-from sweeps.storage.address import is_database, show_address
+from sweeps.storage.address import is_database
 from sweeps.tracking.metric_names import by_column, possible_names
 from sweeps.tracking.sql import LIVE, METRICS, PARAMS, TAGS, Database
-from sweeps.tracking.uri import NotLoggedError, sqlite_file, unknown_sweep_error
+from sweeps.tracking.uri import require_store, sqlite_file, unknown_sweep_error
 
 if TYPE_CHECKING:
     from sweeps.tracking.tracker import Tracker
@@ -31,7 +31,7 @@ class Run:
     run_id: str = ""
     """MLflow's id of the run."""
     feasible: bool = True
-    """Whether validation satisfies all limits of the sweep; true if unknown."""
+    """True if validation satisfies all limits of the sweep, or if that is unknown."""
     configuration: str = ""
     """Hash shared by all seeds of a configuration; empty in runs of older versions."""
     tags: dict[str, str] = field(default_factory=dict)
@@ -68,8 +68,7 @@ def open_reader(uri: str, name: str) -> Reader:
         from sweeps.tracking.tracker import Tracker
 
         return ClientReader(Tracker.find_experiment(uri, name))
-    if (file := sqlite_file(uri)) and not file.exists():
-        raise NotLoggedError(f"no MLflow store at {show_address(uri)}: run `launch.py sweep` first, or give --storage")
+    require_store(uri)
     database = Database(uri)
     experiments = database.list_experiments()
     if name not in experiments:
@@ -78,7 +77,7 @@ def open_reader(uri: str, name: str) -> Reader:
 
 
 def may_have_sweep(uri: str, name: str) -> bool:
-    """Whether a tracking store may have a sweep; a database is asked without MLflow's slow import."""
+    """Tell whether a tracking store may have a sweep; a database is asked without MLflow's slow import."""
     if not is_database(uri):
         return True
     if (file := sqlite_file(uri)) and not file.exists():

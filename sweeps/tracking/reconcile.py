@@ -113,7 +113,7 @@ def _replace_run(tracker: Tracker, record: RunRecord, run_id: str) -> None:
 
 
 def _is_automatic(tag: str) -> bool:
-    """Whether MLflow itself, or the tracker, sets a tag."""
+    """Tell whether MLflow itself, or the tracker, sets a tag."""
     return tag.startswith("mlflow.") and tag != NOTE
 
 
@@ -178,7 +178,7 @@ def _logged_digests(run: Any) -> set[str]:
 
 
 def _has_older_names(record: RunRecord, metrics: Mapping[str, float]) -> bool:
-    """Whether an older version wrote a run: its metrics have the names of their columns."""
+    """Tell whether an older version wrote a run: its metrics have the names of their columns."""
     names = {point.name for point in record.points}
     return names.isdisjoint(metrics) and not {column_of(name) for name in names}.isdisjoint(metrics)
 

@@ -44,17 +44,17 @@ class LoggedRun(NamedTuple):
 
     @property
     def is_pending(self) -> bool:
-        """Whether the run shows a trial that has no results yet: it runs, or it failed or was stopped."""
+        """Tell whether the run shows a trial that has no results yet: it runs, or it failed or was stopped."""
         return self.content == PENDING
 
     @property
     def is_open(self) -> bool:
-        """Whether the run shows a trial as running."""
+        """Tell whether the run shows a trial as running."""
         return self.is_pending and self.status == "RUNNING"
 
     @property
     def is_complete(self) -> bool:
-        """Whether the run was written completely, with results."""
+        """Tell whether the run was written completely, with results."""
         return self.status in ("FINISHED", "FAILED", "KILLED") and not self.is_pending
 
 

@@ -1,7 +1,7 @@
 """The run of a sweep in MLflow, under which the runs of its trials are nested.
 
 It has no key, so it counts as no trial. It is looked up by its tags before it is created, is running while trials run,
-and ends with the sweep.
+and ends with the sweep, or as KILLED if the launcher is stopped.
 """
 
 import time
@@ -42,6 +42,11 @@ def find_sweep_run(tracker: "Tracker") -> Any | None:
 def begin_sweep_run(tracker: "Tracker") -> None:
     """Show the sweep as running."""
     tracker.client.update_run(tracker.parent, status="RUNNING")
+
+
+def kill_sweep_run(tracker: "Tracker") -> None:
+    """End the run of a sweep whose launcher stops before its end."""
+    tracker.client.set_terminated(tracker.parent, "KILLED")
 
 
 def end_sweep_run(tracker: "Tracker", store: Store) -> None:

@@ -39,7 +39,7 @@ def experiment_tags(store: "Store") -> dict[str, str]:
 
 
 def is_verdict(tag: str) -> bool:
-    """Whether a tag of an experiment is the verdict of a configuration, and not one that a user added."""
+    """Tell whether a tag of an experiment is the verdict of a configuration, and not one that a user added."""
     key = tag.removeprefix(VERDICT)
     return tag.startswith(VERDICT) and len(key) == 16 and set(key) <= set("0123456789abcdef")
 

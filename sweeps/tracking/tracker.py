@@ -25,7 +25,7 @@ from sweeps.tracking.run_record import CONTENT, RunRecord, make_record
 from sweeps.tracking.sql import SUPERSEDED, Database, LoggedRun
 from sweeps.tracking.sweep_run import PARENT, open_sweep_run
 from sweeps.tracking.tags import experiment_tags, is_verdict
-from sweeps.tracking.uri import sqlite_file, unknown_sweep_error
+from sweeps.tracking.uri import require_store, sqlite_file, unknown_sweep_error
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -45,7 +45,7 @@ class Tracker:
     experiment: str
     """MLflow's id of the experiment."""
     adopt: bool = False
-    """Whether runs with other contents than the tables may be superseded, whoever wrote them."""
+    """Supersede runs with other contents than the tables, whoever wrote them."""
     parent: str = ""
     """Id of the run of the sweep, under which those of its trials are nested; empty where nothing is written."""
 
@@ -81,7 +81,8 @@ class Tracker:
 
     @classmethod
     def find_experiment(cls, uri: str, name: str) -> "Tracker":
-        """Open the experiment of a sweep; raises UsageError if there is none."""
+        """Open the experiment of a sweep; raises UsageError if there is none, and creates no store."""
+        require_store(uri)
         client = connect_client(uri)
         experiment = client.get_experiment_by_name(name)
         if experiment is None or experiment.lifecycle_stage == "deleted":
@@ -99,7 +100,7 @@ class Tracker:
         return {PARENT: self.parent} if self.parent else {}
 
     def is_passing(self, error: Exception) -> bool:
-        """Whether a failed request may succeed if it is repeated."""
+        """Tell whether a failed request may succeed if it is repeated."""
         return is_passing(self.client.tracking_uri, error)
 
     def list_runs(self, *, deleted: bool = False) -> Iterator[Any]:
@@ -312,7 +313,7 @@ def find_lost(store: Store) -> list[str]:
 
 
 def is_tracked(store: Store, uri: str) -> bool:
-    """Whether MLflow has every trial and shows none that runs, if no launcher runs.
+    """Tell whether MLflow has every trial and shows none that runs, if no launcher runs.
 
     Asked without MLflow's slow import; False for a server, which only MLflow can ask.
     """

@@ -17,7 +17,7 @@ from sweeps.storage.store import Row, Store
 from sweeps.tracking.connection import tracking_error
 from sweeps.tracking.live_runs import LiveRuns
 from sweeps.tracking.sql import LoggedRun
-from sweeps.tracking.sweep_run import begin_sweep_run, end_sweep_run
+from sweeps.tracking.sweep_run import begin_sweep_run, end_sweep_run, kill_sweep_run
 from sweeps.tracking.system_metrics import start_monitor
 from sweeps.tracking.tracker import Tracker, find_open, find_unsettled
 from sweeps.tracking.uri import OutageError, is_remote
@@ -31,6 +31,8 @@ TICK = 0.2
 """Seconds without a finished trial after which the next running one is shown."""
 PATIENCE = 60.0
 """Seconds without a response after which a finished sweep stops waiting for MLflow."""
+PARTING = 5.0
+"""Seconds that a launcher that was stopped waits for MLflow; a scheduler kills it soon."""
 
 
 class Uploader:
@@ -43,7 +45,7 @@ class Uploader:
         """Trials that run."""
         self._uri, self._store, self._adopt = uri, store, adopt
         self._finished: SimpleQueue[str | None] = SimpleQueue()
-        self._tried, self._closing, self._given_up = Event(), Event(), Event()
+        self._tried, self._closing, self._given_up, self._stopping = Event(), Event(), Event(), Event()
         self._active = self._shown = False
         self._system_metrics = system_metrics
         self._monitor: SystemMetricsMonitor | None = None
@@ -87,9 +89,18 @@ class Uploader:
                 return self.trouble or OutageError(silence)
         return self.trouble
 
+    def stop(self, patience: float = PARTING) -> None:
+        """End the runs of the sweep and of its unfinished trials as KILLED: the launcher stops before its end.
+
+        Waits at most `patience` seconds. The next launch reopens them.
+        """
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(patience)
+
     def _upload_until_done(self) -> None:
         pause = FIRST
-        while not self._given_up.is_set():
+        while not (self._given_up.is_set() or self._stopping.is_set()):
             try:
                 return self._upload_trials()
             except OutageError as error:
@@ -112,6 +123,9 @@ class Uploader:
             while key := self._next_trial(tracker):
                 if key not in uploaded:
                     self._settle_trials(tracker, {key: tracker.runs_of(key)})
+            if self._stopping.is_set():
+                self._end_as_killed(tracker)
+                return
             self.trouble = None
             self.live.end_failed(tracker)
             logged = tracker.logged_runs()
@@ -134,9 +148,17 @@ class Uploader:
         if self._system_metrics and self._monitor is None:
             self._monitor = start_monitor(tracker)
 
+    def _end_as_killed(self, tracker: Tracker) -> None:
+        """End what this launch shows as running."""
+        if self._monitor:
+            self._monitor.finish()
+        if self._shown:
+            tracker.end_open_runs(find_open(self._store, tracker.logged_runs()), "KILLED")
+            kill_sweep_run(tracker)
+
     def _next_trial(self, tracker: Tracker) -> str | None:
         """Wait for the next finished trial, and show running ones meanwhile; None when the sweep is done."""
-        while not (self._closing.is_set() and self._finished.empty()):
+        while not (self._stopping.is_set() or (self._closing.is_set() and self._finished.empty())):
             if self._active and not self._shown:
                 self._begin_sweep(tracker)
             try:

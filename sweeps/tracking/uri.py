@@ -35,7 +35,7 @@ def default_uri(storage: Path) -> str:
 
 
 def is_remote(uri: str) -> bool:
-    """Whether a tracking store is a server, which may be down for a while."""
+    """Tell whether a tracking store is a server, which may be down for a while."""
     return uri.startswith(("http://", "https://")) or (is_database(uri) and not uri.startswith("sqlite"))
 
 
@@ -57,6 +57,12 @@ def unreachable_error(uri: str, error: Exception, kind: type[UsageError] = Usage
         f"--tracking-uri {show_address(uri)}: expected an MLflow tracking store that answers, got "
         f"{hide_secrets(words, uri)}; start the server, or omit the option to use SQLite in the storage folder"
     )
+
+
+def require_store(uri: str) -> None:
+    """Raise NotLoggedError for a SQLite file that is not there: connecting would create it."""
+    if (file := sqlite_file(uri)) and not file.exists():
+        raise NotLoggedError(f"no MLflow store at {show_address(uri)}: run `launch.py sweep` first, or give --storage")
 
 
 def unknown_sweep_error(name: str, uri: str, experiments: Iterable[str]) -> NotLoggedError:

@@ -78,7 +78,7 @@ def test_a_construction_that_analysis_has_never_heard_of_is_in_every_sentence_an
     lines = told(full_tables)
     assert ", curve 94 %)" in lines[0]
     starts = ("Curve: in one basin", "Curve vs. deep: no measurable", "Curve vs. deep: members are")
-    starts += ("The soup of the curve ensemble", "By calibrated NLL the curve ensemble")
+    starts += ("The soup of the curve ensemble", "By calibrated log-likelihood the curve ensemble")
     for start in starts:
         assert sum(line.startswith(start) for line in lines) == 1, start
     text = summary_text(full_tables)

@@ -23,6 +23,16 @@ FIGURES = {entry.name: entry for entry in registry.figure_entries()}
 TABLES = {entry.name: entry for entry in registry.table_entries()}
 
 
+def test_a_caption_of_one_seed_claims_no_interval_over_seeds(full_tables, tmp_path):
+    single = read_tables(synthetic_results.grids(tmp_path / "grids", seeds=1))
+    for entry in [*FIGURES.values(), *TABLES.values()]:
+        alone = writer.caption(entry.what, single)
+        assert writer.caption(entry.what, full_tables) == entry.what
+        assert "seeds and images" not in alone
+        stated = any(words in entry.what for words in ("over seeds and images", "and over images where"))
+        assert ("over images (one seed)" in alone) == stated
+
+
 def test_every_name_is_registered_once():
     assert {"connectivity_accuracy", "paths"} <= FIGURES.keys()
     assert "main" in TABLES
@@ -118,7 +128,7 @@ def test_another_split_makes_other_files(full_tables, tmp_path):
     [
         ("connectivity_accuracy", "no finished trials of a search or grid"),
         ("counterparts", "no plane on the test split holds members and their counterparts"),
-        ("diversity_connectivity", "no finished trial has q_bar and normalised_disagreement on the test split"),
+        ("diversity_connectivity", "no finished trial has q̄ and normalised disagreement on the test split"),
         ("importance", "no construction has 10 trials of a search or grid in which a hyperparameter varies"),
         ("paths", "no path was evaluated on the test split"),
         ("time_parameter", "no two constrained configurations differ in t and beta alone"),

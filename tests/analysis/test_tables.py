@@ -28,12 +28,12 @@ def small(tmp_path):
 
 
 MARKDOWN = """\
-| dataset | model   | construction | seeds | accuracy (%) | mean member (%) | NLL (nats)    | calibrated NLL (nats) | ECE (%)    | soup (%)     | soup NLL (nats) | q̄ (points)    | one basin    | by loss      | hull         | DEE (members) |
-|---------|---------|--------------|-------|--------------|-----------------|---------------|-----------------------|------------|--------------|-----------------|---------------|--------------|--------------|--------------|---------------|
-| digits  | resnet8 | deep         | 2     | 96.50 ± 6.35 | 94.50 ± 6.35    | 0.195 ± 0.064 | –                     | 1.50 (n=1) | 90.00 ± 0.00 | –               | −60.50 ± 6.35 | not measured | not measured | not measured | –             |
-| digits  | resnet8 | swe          | 2     | 95.50 ± 0.00 | 94.50 ± 6.35    | 0.195 ± 0.064 | –                     | 1.50 (n=1) | 90.00 ± 0.00 | –               | −3.50 ± 6.35  | not measured | not measured | not measured | –             |
-| digits  | resnet8 | constrained  | 2     | 95.10 ± 1.27 | 94.50 ± 6.35    | 0.195 ± 0.064 | –                     | 1.50 (n=1) | 90.00 ± 0.00 | –               | −1.00 ± 6.35  | not measured | not measured | not measured | –             |
-| digits  | resnet8 | distilled    | 1     | 97.50        | –               | –             | –                     | –          | –            | –               | –             | not measured | not measured | not measured | –             |
+| dataset | model   | construction | seeds | accuracy (%) | mean member (%) | NLL (nats)    | calibrated log-likelihood (nats) | ECE (%)    | soup (%)     | soup NLL (nats) | q̄ (points)    | one basin    | by loss      | hull         | DEE (members) |
+|---------|---------|--------------|-------|--------------|-----------------|---------------|----------------------------------|------------|--------------|-----------------|---------------|--------------|--------------|--------------|---------------|
+| digits  | resnet8 | deep         | 2     | 96.50 ± 6.35 | 94.50 ± 6.35    | 0.195 ± 0.064 | –                                | 1.50 (n=1) | 90.00 ± 0.00 | –               | −60.50 ± 6.35 | not measured | not measured | not measured | –             |
+| digits  | resnet8 | swe          | 2     | 95.50 ± 0.00 | 94.50 ± 6.35    | 0.195 ± 0.064 | –                                | 1.50 (n=1) | 90.00 ± 0.00 | –               | −3.50 ± 6.35  | not measured | not measured | not measured | –             |
+| digits  | resnet8 | constrained  | 2     | 95.10 ± 1.27 | 94.50 ± 6.35    | 0.195 ± 0.064 | –                                | 1.50 (n=1) | 90.00 ± 0.00 | –               | −1.00 ± 6.35  | not measured | not measured | not measured | –             |
+| digits  | resnet8 | distilled    | 1     | 97.50        | –               | –             | –                                | –          | –            | –               | –             | not measured | not measured | not measured | –             |
 
 Split: test. Mean ± half of the 95 % interval; bold: best mean of those in one basin.
 """  # noqa: E501
@@ -47,7 +47,7 @@ def test_main_table_word_for_word(small):
     assert r"digits & resnet8 & constrained & 2 & $95.10 \pm 1.27$ & $94.50 \pm 6.35$ & " in latex
     assert text.splitlines()[0] == (
         "dataset,model,construction,seeds,accuracy,accuracy_half,member_mean_accuracy,member_mean_accuracy_half,nll,"
-        "nll_half,calibrated_nll,ece,ece_half,soup_accuracy,soup_accuracy_half,soup_nll,q_bar,q_bar_half,basin_0,"
+        "nll_half,calibrated_log_likelihood,ece,ece_half,soup_accuracy,soup_accuracy_half,soup_nll,q_bar,q_bar_half,basin_0,"
         "basin_1,basin_2,dee"
     )
     assert text.splitlines()[3].startswith(

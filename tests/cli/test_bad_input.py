@@ -2,11 +2,15 @@
 
 import fcntl
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from analysis.__main__ import main as analysis_command
+from basin.__main__ import main as basin_command
+from benchmarks.__main__ import main as benchmarks_command
 from sweeps.storage.store import Store
 from tests.support.shell import Command
 from tests.support.tiny_sweep import launch, says, snapshot, sweep_arguments
@@ -23,6 +27,7 @@ from tests.support.tiny_sweep import launch, says, snapshot, sweep_arguments
         (["--set", "beta=-1"], "beta=-1: expected a number of 0 or more"),
         (["--set", "t=1.5"], "t=1.5: expected a number from 0 to 1"),
         (["--set", "epochs=0"], "epochs=0: expected an integer of 1 or more"),
+        (["--set", "precision=half"], "precision=half: expected one of auto, float32, bfloat16"),
         (["--set", "device=tpu"], "device=tpu: expected one of auto, cpu, cuda"),
         (["--set", "threads=0"], "threads=0: expected an integer of 1 or more"),
         (["--set", "seed=1"], "--set seed=1: give --seed"),
@@ -196,9 +201,40 @@ def test_a_cluster_that_does_not_answer(address: str, refused: Command, tmp_path
     assert not (tmp_path / "storage").exists()
 
 
-def test_what_the_command_line_parser_refuses(tmp_path: Path) -> None:
-    done = launch("sweep", "quickstart", "--trials", "0", "--storage", str(tmp_path / "storage"))
-    assert done.returncode == 2
-    assert "Invalid value for '--trials'" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "storage").exists()
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["bestt"], "unknown command 'bestt': did you mean 'best'? expected one of best, columns"),
+        (["frobnicate"], "unknown command 'frobnicate': expected one of best, columns"),
+        (["--verson"], "unknown option --verson: did you mean --version?"),
+        (["best", "q", "--splitt", "val"], "unknown option --splitt: did you mean --split?"),
+        (["best", "q", "-z"], "unknown option -z; `launch.py best --help` lists the options"),
+        (["best"], "missing argument 'SWEEP'; `launch.py best --help`"),
+        (["best", "q", "more"], "unexpected extra argument(s) (more)"),
+        (["best", "q", "--split"], "option '--split' requires an argument"),
+        (["rescore", "q"], "missing option '--metric'"),
+        (["best", "q", "--split", "foo"], "unknown split 'foo': expected one of test, val"),
+        (["best", "q", "--format", "tabel"], "unknown format 'tabel': did you mean 'table'? expected one of csv"),
+        (["sweep", "q", "--trials", "0"], "--trials 0: expected greater than or equal to 1"),
+        (["sweep", "q", "--seed", "x"], "--seed x: expected a valid integer"),
+    ],
+)
+def test_what_the_command_line_parser_refuses(arguments: list[str], words: str, refused: Command) -> None:
+    assert words in refused(*arguments)
+
+
+@pytest.mark.parametrize("program", [basin_command, benchmarks_command, analysis_command])
+def test_what_the_parsers_of_modules_refuse(
+    program: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in (["--dataa", "x"], ["--data"], ["one", "two", "three", "--imprt=x"]):
+        assert program(arguments) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert err.startswith("error: ")
+
+
+def test_a_campaign_with_an_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert basin_command(["campaign", "file.json", "--workrs", "2"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: unknown option '--workrs': did you mean '--workers'? expected one of ")

@@ -189,7 +189,7 @@ def test_best_as_tables(finished: Store, shell: Command) -> None:
     assert "deep, these 2 seeds: " in text
     front = shell("best", "quickstart", "--x", "q_bar", "--y", "accuracy", "--split", "val", *where)
     assert "means on val" in front
-    assert "Non-dominated configurations by q_bar_reset and accuracy on validation" in front
+    assert "Non-dominated configurations by q̄ and accuracy on validation" in front
     assert "hypervolume of the front on validation" in front
     assert "(the mean member of the references)" in " ".join(front.split())
 

@@ -7,10 +7,26 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from cli.metric_words import metric_words
 from cli.options import LogFormat
 from cli.progress import INTERVAL, MOST, Bars, JsonLines, Lines, Quiet, choose_display, describe_below, describe_epoch
 from cli.status import describe_status
 from sweeps.status import BestTrial, RunningTrial, Status
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("q_bar", "q̄"),
+        ("q_bar_reset", "q̄"),
+        ("q_bar_interp", "q̄ (interp)"),
+        ("basin_upper_reset", "basin_upper_reset"),
+        ("nll", "nll"),
+    ],
+)
+def test_a_metric_in_words_names_a_policy_only_where_it_differs(name: str, words: str) -> None:
+    assert metric_words(name) == words
+
 
 STATUS = Status(
     sweep="mine",

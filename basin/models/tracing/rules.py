@@ -1,4 +1,4 @@
-"""What each operation of PyTorch does to labels."""
+"""Effects of PyTorch's operations on labels."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -14,6 +14,7 @@ from rich.console import Console
 from basin.environment import Machine
 from basin.stages import state_path as run_path
 from cli.plan_tables import print_plan
+from sweeps.execution import plan
 from sweeps.execution.disk import estimate_disk
 from sweeps.execution.options import Options
 from sweeps.execution.plan import Plan, known_throughput, plan_sweep
@@ -52,6 +53,14 @@ def test_before_the_sweep_is_what_its_rows_say_after(finished: Store, tmp_path: 
     assert after.counts == {"reference": (2, 2), "search": (3, 3), "fresh": (4, 4)}
     assert sum(map(after.missing_passes, after.stages)) == 0
     assert sum(one.left for one in after.trials) == 0
+
+
+def test_stages_that_are_planned_already_are_taken(
+    tmp_path: Path, image_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = plan_sweep(study(), options(tmp_path, image_cache)).stages
+    monkeypatch.setattr(plan, "plan_stages", None)
+    assert plan_sweep(study(), options(tmp_path, image_cache), stages).stages == stages
 
 
 def test_a_longer_search_costs_its_new_trials(finished: Store, image_cache: Path) -> None:

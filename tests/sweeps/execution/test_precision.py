@@ -168,7 +168,7 @@ def test_a_study_file_says_auto(tmp_path: Path) -> None:
     file.write_text(text + 'precision = "auto"\n')
     assert study_from_document(read_document(file), None).auto_precision
     file.write_text(text + 'precision = "half"\n')
-    with pytest.raises(UsageError, match=r"mine.toml:6: precision=half"):
+    with pytest.raises(UsageError, match=r"mine.toml:6: precision=half: expected one of auto, float32, bf"):
         study_from_document(read_document(file), None)
 
 
@@ -178,7 +178,7 @@ def test_the_first_launch_decides_for_all(
     store, data = Store(options.storage / "sweep"), describe_data(auto.base, place)
 
     def launch(chosen: Study, size: int) -> tuple[Study, str]:
-        with _claimed_folder(store, chosen.with_size(None, None, size), options, data) as (found, notes):
+        with _claimed_folder(store, chosen.with_size(None, None, size), options, data, print) as (found, notes):
             return found, " ".join(notes)
 
     monkeypatch.setattr(launch_precision, "decide_precision", lambda *_: choose("bfloat16"))
@@ -198,6 +198,23 @@ def test_the_first_launch_decides_for_all(
         launch(study(precision="float32"), 3)
 
 
+def test_a_measurement_is_announced_before_it_begins(
+    auto: Study, options: Options, place: Place, instructions: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def decide(*_: object) -> Decision:
+        said.append("decided")
+        return choose("float32")
+
+    monkeypatch.setattr(launch_precision, "decide_precision", decide)
+    decide_at_launch(auto.base, place, options, said.append)
+    assert said == ["decided"]  # without bfloat16 instructions nothing is measured
+    instructions["avx512_bf16"] = True
+    decide_at_launch(auto.base, place, options, said.append)
+    assert said[1:] == ["precision=auto: measuring float32 and bfloat16 where the trials will run", "decided"]
+
+
 def test_a_probe_that_fails_leaves_no_folder(
     auto: Study, options: Options, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,7 +223,7 @@ def test_a_probe_that_fails_leaves_no_folder(
 
     monkeypatch.setattr(launch_precision, "decide_precision", fail)
     store, data = Store(options.storage / "sweep"), describe_data(auto.base, place)
-    with pytest.raises(UsageError, match="no data"), _claimed_folder(store, auto, options, data):
+    with pytest.raises(UsageError, match="no data"), _claimed_folder(store, auto, options, data, print):
         pass
     assert not store.folder.exists()
 
@@ -259,8 +276,10 @@ def test_a_node_decides_for_its_cluster(
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     with open_session(options):
         monkeypatch.setattr(launch_precision, "open_session", lambda _: nullcontext())
-        decision = decide_at_launch(auto.base, place, options)
+        said: list[str] = []
+        decision = decide_at_launch(auto.base, place, options, said.append)
+        assert "precision=auto: measuring" in said[0]
         assert bool(decision.measured) is (here is not None)
         lost = replace(place, data=options.storage / "none")
         with pytest.raises(UsageError, match=r"could not be measured on a node.*none"):
-            decide_at_launch(overlay(auto.base, {"dataset": "cifar10"}), lost, options)
+            decide_at_launch(overlay(auto.base, {"dataset": "cifar10"}), lost, options, print)

@@ -125,7 +125,7 @@ def test_hypervolume_of_other_axes() -> None:
     assert answer([run("a")]).area is None  # one objective has no front
     text = printed(answer([run("a")], aim=BOTH))
     assert "hypervolume of the front on validation: 15," in text
-    assert "above accuracy 80.00 (the mean member of the searched configurations) and above q_bar_reset -2" in text
+    assert "above accuracy 80.00 (the mean member of the searched configurations) and above q̄ -2" in text
     text = printed(answer([run("a")], aim=Aim(("val_nll", "val_basin_upper_reset"), 2.0, NLL.limits)))
     assert "the area below" not in text  # no worst NLL is known
     members = [run("a", nll=0.3), run("r", "reference", member_mean_nll=0.45678)]
@@ -293,8 +293,8 @@ def test_the_interval_of_one_seed_is_called_one_over_images() -> None:
 def test_the_search_says_what_its_columns_bound() -> None:
     text = printed(answer(RUNS))
     assert "upper bound" in text
-    assert "counts q_bar above 0 as 0" not in text
-    assert "counts q_bar above 0 as 0" in printed(answer(RUNS, x="q_bar", y="accuracy"))
+    assert "counts q̄ above 0 as 0" not in text
+    assert "counts q̄ above 0 as 0" in printed(answer(RUNS, x="q_bar", y="accuracy"))
 
 
 def test_a_verdict_of_other_trials_is_none() -> None:

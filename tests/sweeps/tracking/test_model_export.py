@@ -135,6 +135,7 @@ def test_an_mlflow_model_is_code_and_is_registered(
     arguments = ("launch.py", "export", key, *where, "--format", "mlflow", "--register", "digits", "--out")
     says(python(*arguments, str(tmp_path / "early")), "no experiment 'mine'", "launch.py sync mine")
     assert not (tmp_path / "early").exists()
+    assert not (storage / "mlflow.db").exists()
     works(python("launch.py", "sync", "mine", *where))
     assert "registered in MLflow as digits, version 1" in works(python(*arguments, str(folder)))
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}

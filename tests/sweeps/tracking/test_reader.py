@@ -8,15 +8,26 @@ from typing import Any
 import pytest
 
 from basin.errors import UsageError
+from cli import doctor
 from sweeps.queries.best import find_best
 from sweeps.storage.address import is_database
 from sweeps.storage.store import Store
 from sweeps.tracking.connection import connect_client
-from sweeps.tracking.reader import ClientReader, Reader, Run, open_reader
+from sweeps.tracking.reader import ClientReader, Reader, Run, may_have_sweep, open_reader
 from sweeps.tracking.tracker import Tracker
-from sweeps.tracking.uri import default_uri
+from sweeps.tracking.uri import NotLoggedError, default_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def test_reading_creates_no_store(tmp_path: Path) -> None:
+    uri = default_uri(tmp_path)
+    assert not may_have_sweep(uri, "demo")
+    for read in (Tracker.find_experiment, open_reader):
+        with pytest.raises(NotLoggedError, match="no MLflow store at"):
+            read(uri, "demo")
+    assert "will be created" in doctor._check_tracking(tmp_path / "results", uri)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from sweeps.tracking.tracker import Tracker, is_tracked
 from sweeps.tracking.uploader import Uploader
 from tests.support.disturbed import one_run_each, until
 from tests.support.tracked import TRIALS, every_run, live, sweep_runs
-from tests.sweeps.tracking.test_live_runs import facts_of, running
+from tests.sweeps.tracking.test_live_runs import facts_of, running, show
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -65,6 +65,24 @@ def test_a_sweep_run_is_open_while_its_trials_run(copied: Callable[[str], Store]
     (again,) = sweep_runs(uri)
     assert (again.info.run_id, again.info.status) == (ended.info.run_id, "FINISHED")
     assert is_tracked(store, uri)
+    one_run_each(store, uri)
+
+
+def test_a_launcher_that_is_stopped_leaves_nothing_running(copied: Callable[[str], Store], uri: str) -> None:
+    store = copied("a")
+    with running(store, store.keys()[0]) as facts:
+        _, trial = show(store, uri, facts)
+        for _ in range(2):  # the second launch shows the sweep as running again
+            uploader = Uploader(uri, store)
+            uploader.wait_until_open()
+            uploader.begin_trial(facts)
+            until(lambda: sweep_runs(uri)[0].info.status == "RUNNING")
+            uploader.stop(patience=60)
+            assert [run.info.status for run in sweep_runs(uri)] == ["KILLED"]
+            assert every_run(uri)[trial].info.status == "KILLED"
+    uploader = Uploader(uri, store)
+    assert uploader.finish() is None
+    assert sweep_runs(uri)[0].info.status == "FINISHED"
     one_run_each(store, uri)
 
 
