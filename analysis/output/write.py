@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.data.queries import Tables
-from analysis.errors import Missing
+from analysis.errors import BadInput, Missing
 from analysis.output import style
 from analysis.output.registry import Drawn, Entry
 from analysis.output.sheet import Sheet
@@ -34,12 +34,23 @@ def draw_figure(entry: Entry, tables: Tables) -> Drawn:
 
 
 def save_figure(drawn: Drawn, entry: Entry, tables: Tables, out: Path, formats: Iterable[str]) -> list[Path]:
-    """Write a figure in every format, and its description."""
-    files = [out / f"{file_stem(entry, tables)}.{suffix}" for suffix in formats]
+    """Write a figure in these formats and in those that `out` has of it, so that none is out of date; and its description."""
+    wanted = set(formats)
+    files = [out / f"{file_stem(entry, tables)}.{suffix}" for suffix in FORMATS]
+    files = [file for file in files if file.suffix[1:] in wanted or file.exists()]
     style.fix_layout(drawn.figure)
     for file in files:
         drawn.figure.savefig(file, metadata=_UNDATED[file.suffix[1:]])
     return [*files, _write_description(entry, tables, out, drawn.keys, drawn.data)]
+
+
+def parse_formats(text: str) -> list[str]:
+    """Return the formats in a list with commas. Raises BadInput for an unknown one."""
+    formats = text.split(",")
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise BadInput(f"{', '.join(unknown)}: expected some of {','.join(FORMATS)}")
+    return formats
 
 
 def write_table(entry: Entry, tables: Tables, out: Path) -> list[Path]:

@@ -42,7 +42,7 @@ class Made:
     keys: list[str] = field(default_factory=list)
 
 
-def write_report(tables: Tables, out: Path | None = None, formats: Sequence[str] = ("png", "pdf")) -> Path:
+def write_report(tables: Tables, out: Path | None = None, formats: Sequence[str] = ("png",)) -> Path:
     """Write figures, tables and summary to `out` (default: RESULTS/figures), and the page to the results folder."""
     out = out or tables.folder / "figures"
     out.mkdir(parents=True, exist_ok=True)
