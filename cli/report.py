@@ -23,9 +23,7 @@ More = Annotated[
 ]
 Storage = Annotated[Path, typer.Option(metavar="PATH", help="Folder of the sweeps.", callback=Path.expanduser)]
 Split = Annotated[Literal["test", "val"], typer.Option(metavar="SPLIT", help="Split to report: test or val.")]
-Format = Annotated[
-    str, typer.Option("--format", metavar="FORMATS", help="Formats of the figure files: png,pdf,svg.")
-]
+Format = Annotated[str, typer.Option("--format", metavar="FORMATS", help="Formats of the figure files: png,pdf,svg.")]
 Margin = Annotated[float | None, typer.Option(min=0.0, metavar="X", help="Accuracy margin. Default: the study's.")]
 
 
@@ -41,8 +39,7 @@ def report(
 ) -> None:
     """Write every figure and table of a sweep to one HTML page.
 
-    The figures and tables are also files. `--format png,pdf` adds PDF files, for papers, and takes about a third longer.
-    Later reports update the files that are there.
+    Figures and tables are files too: `--format png,pdf` adds PDF files, for papers. Later reports update these as well.
     If MLflow has the sweep, its run gets the page, the figures (PNG) and the summary.
     Example: python launch.py report quickstart
     """

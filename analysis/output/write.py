@@ -34,7 +34,7 @@ def draw_figure(entry: Entry, tables: Tables) -> Drawn:
 
 
 def save_figure(drawn: Drawn, entry: Entry, tables: Tables, out: Path, formats: Iterable[str]) -> list[Path]:
-    """Write a figure in these formats and in those that `out` has of it, so that none is out of date; and its description."""
+    """Write a figure in these formats, and its description. Files of it in other formats are written again."""
     wanted = set(formats)
     files = [out / f"{file_stem(entry, tables)}.{suffix}" for suffix in FORMATS]
     files = [file for file in files if file.suffix[1:] in wanted or file.exists()]
