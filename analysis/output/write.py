@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.image import imsave
+
 from analysis.data.queries import Tables
 from analysis.errors import BadInput, Missing
 from analysis.output import style
@@ -17,7 +20,7 @@ FORMATS = ("png", "pdf", "svg")
 LARGEST_DATA = 200_000
 """Maximum size of the plotted values in the JSON file, in characters."""
 # No dates: the same results give the same files, byte for byte.
-_UNDATED = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+_UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
 def write_figure(entry: Entry, tables: Tables, out: Path, formats: Iterable[str]) -> list[Path]:
@@ -33,14 +36,23 @@ def draw_figure(entry: Entry, tables: Tables) -> Drawn:
     return drawn
 
 
-def save_figure(drawn: Drawn, entry: Entry, tables: Tables, out: Path, formats: Iterable[str]) -> list[Path]:
-    """Write a figure in these formats, and its description. Files of it in other formats are written again."""
+def save_figure(
+    drawn: Drawn, entry: Entry, tables: Tables, out: Path, formats: Iterable[str], pixels: np.ndarray | None = None
+) -> list[Path]:
+    """Write a figure in these formats, and its description. Files of it in other formats are written again.
+
+    `pixels` are those of `style.rasterise`, if they are there already.
+    """
     wanted = set(formats)
     files = [out / f"{file_stem(entry, tables)}.{suffix}" for suffix in FORMATS]
     files = [file for file in files if file.suffix[1:] in wanted or file.exists()]
     style.fix_layout(drawn.figure)
     for file in files:
-        drawn.figure.savefig(file, metadata=_UNDATED[file.suffix[1:]])
+        if file.suffix == ".png":
+            pixels = style.rasterise(drawn.figure) if pixels is None else pixels
+            imsave(file, pixels, dpi=style.RC["savefig.dpi"])
+        else:
+            drawn.figure.savefig(file, metadata=_UNDATED[file.suffix[1:]])
     return [*files, _write_description(entry, tables, out, drawn.keys, drawn.data)]
 
 
