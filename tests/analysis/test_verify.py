@@ -20,7 +20,6 @@ from tests.support.synthetic_results import trial, write, write_real
 FULL = {"dataset": "cifar10", "model": "resnet20", "width": 1.0, "epochs": 200, "norm": "batch", "members": 4}
 
 
-TABLE_FILES = (".json", ".md", ".tex", ".csv")
 SINGLE = "ResNet20, one network, CIFAR-10: acc"
 ALIGNED = "Aligned ResNet20×1 with BatchNorm, CIFAR-10: accuracy at the midpoint, statistics"
 
@@ -227,7 +226,6 @@ def test_the_commands(tmp_path):
     done = run("report", "good", "--storage", tmp_path)
     assert "figures (PNG) and tables in" in done.output
     assert done.output.endswith("PDF files: add --format png,pdf\n")
-    assert {file.suffix for file in (tmp_path / "good/figures").iterdir()} == {".png", *TABLE_FILES}
     assert run("report", "good", "--storage", tmp_path, "--format", "png,bmp").exit_code == 2
     assert "no yardsticks" not in run("verify", "good", "--storage", tmp_path).output
     results(tmp_path / "folder", deep(0, 92.1, dataset="imagefolder"))
