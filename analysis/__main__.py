@@ -96,11 +96,10 @@ def _build_parser() -> Parser:
 
 
 def _parse_formats(text: str) -> list[str]:
-    formats = text.split(",")
-    unknown = [name for name in formats if name not in write.FORMATS]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: expected some of {','.join(write.FORMATS)}")
-    return formats
+    try:
+        return write.parse_formats(text)
+    except BadInput as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
 
 
 if __name__ == "__main__":

@@ -38,9 +38,9 @@ def _describe_refusal(refused: typer.TyperException) -> str:
     """Say in the words of our own errors what Typer says in its own; its classes differ by what they have."""
     ctx, param = getattr(refused, "ctx", None), getattr(refused, "param", None)
     more = f"; `{ctx.command_path} --help` lists the options" if ctx else ""
-    if hasattr(refused, "possibilities"):
+    if (option := getattr(refused, "option_name", None)) and hasattr(refused, "possibilities"):
         nearest = f": did you mean {refused.possibilities[0]}?" if refused.possibilities else ""
-        return f"unknown option {refused.option_name}{nearest}{more}"
+        return f"unknown option {option}{nearest}{more}"
     problems = getattr(refused.__cause__, "errors", None)
     if param is None or problems is None:
         words = refused.format_message().rstrip(".")

@@ -23,6 +23,7 @@ More = Annotated[
 ]
 Storage = Annotated[Path, typer.Option(metavar="PATH", help="Folder of the sweeps.", callback=Path.expanduser)]
 Split = Annotated[Literal["test", "val"], typer.Option(metavar="SPLIT", help="Split to report: test or val.")]
+Format = Annotated[str, typer.Option("--format", metavar="FORMATS", help="Formats of the figure files: png,pdf,svg.")]
 Margin = Annotated[float | None, typer.Option(min=0.0, metavar="X", help="Accuracy margin. Default: the study's.")]
 
 
@@ -32,17 +33,20 @@ def report(
     split: Split = "test",
     margin: Margin = None,
     storage: Storage = RESULTS,
+    formats: Format = "png",
     tracking_uri: Uri = None,
     plugins: Plugins = None,
 ) -> None:
     """Write every figure and table of a sweep to one HTML page.
 
-    If MLflow has the sweep, its run gets the page, the figures and the summary.
+    Figures and tables are files too: `--format png,pdf` adds PDF files, for papers. Later reports update these as well.
+    If MLflow has the sweep, its run gets the page, the figures (PNG) and the summary.
     Example: python launch.py report quickstart
     """
     from analysis.answers.headline import answer_questions
     from analysis.answers.summary import summary_text
     from analysis.data.queries import read_tables
+    from analysis.output.write import parse_formats
     from analysis.report import write_report
     from sweeps.tracking.reader import may_have_sweep
     from sweeps.tracking.uri import default_uri
@@ -50,10 +54,13 @@ def report(
     gc.set_threshold(200_000, 30, 30)  # a figure is many small objects: at Python's own, a tenth of the time
     load_plugins(plugins or ())
     with _one_line():
+        wanted = parse_formats(formats)
         tables = read_tables(storage / name, split, [storage / other for other in more or []], margin)
-        page = write_report(tables)
+        page = write_report(tables, formats=wanted)
     print(summary_text(tables))
-    print(f"{page} ({page.stat().st_size / 1e6:.1f} MB); figures and tables in {page.parent / 'figures'}")
+    size, drawn = f"{page.stat().st_size / 1e6:.1f} MB", ", ".join(wanted).upper()
+    papers = "" if "pdf" in wanted else "; PDF files: add --format png,pdf"
+    print(f"{page} ({size}); figures ({drawn}) and tables in {page.parent / 'figures'}{papers}")
     uri = tracking_uri or default_uri(storage)
     if may_have_sweep(uri, name):
         alone = split == "test" and not more

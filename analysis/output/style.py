@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -16,6 +18,7 @@ from basin.api.style import GREEN, GREY, RC, SKY, YELLOW, Look, house_style, mix
 __all__ = [
     "GREY",
     "KNOWN",
+    "RC",
     "axis_label",
     "connectivity_axis",
     "draw_legend",
@@ -25,6 +28,7 @@ __all__ = [
     "mix_with_white",
     "panels",
     "points_axis",
+    "rasterise",
 ]
 
 KNOWN = {name: facts.look for name, facts in LISTED.items() if facts.look}
@@ -52,6 +56,15 @@ def fix_layout(figure: Figure) -> None:
         engine.execute(figure)
         figure.dpi = dpi
         figure.set_layout_engine(None)
+
+
+def rasterise(figure: Figure) -> np.ndarray:
+    """Draw a figure at the resolution of its files; return its pixels [height, width, RGBA], uint8."""
+    canvas, dpi = FigureCanvasAgg(figure), figure.dpi
+    figure.dpi = RC["savefig.dpi"]
+    canvas.draw()
+    figure.dpi = dpi
+    return np.asarray(canvas.buffer_rgba())
 
 
 def points_axis(axis: Any, low: float, high: float) -> None:

@@ -8,8 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.image import imsave
+
 from analysis.data.queries import Tables, configurations
-from analysis.errors import Missing
+from analysis.errors import BadInput, Missing
 from analysis.output import style
 from analysis.output.registry import Drawn, Entry
 from analysis.output.sheet import Sheet
@@ -18,7 +21,7 @@ FORMATS = ("png", "pdf", "svg")
 LARGEST_DATA = 200_000
 """Maximum size of the plotted values in the JSON file, in characters."""
 # No dates: the same results give the same files, byte for byte.
-_UNDATED = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+_UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
 def caption(what: str, tables: Tables) -> str:
@@ -43,13 +46,33 @@ def draw_figure(entry: Entry, tables: Tables) -> Drawn:
     return drawn
 
 
-def save_figure(drawn: Drawn, entry: Entry, tables: Tables, out: Path, formats: Iterable[str]) -> list[Path]:
-    """Write a figure in every format, and its description."""
-    files = [out / f"{file_stem(entry, tables)}.{suffix}" for suffix in formats]
+def save_figure(
+    drawn: Drawn, entry: Entry, tables: Tables, out: Path, formats: Iterable[str], pixels: np.ndarray | None = None
+) -> list[Path]:
+    """Write a figure in these formats, and its description. Files of it in other formats are written again.
+
+    `pixels` are those of `style.rasterise`, if they are there already.
+    """
+    wanted = set(formats)
+    files = [out / f"{file_stem(entry, tables)}.{suffix}" for suffix in FORMATS]
+    files = [file for file in files if file.suffix[1:] in wanted or file.exists()]
     style.fix_layout(drawn.figure)
     for file in files:
-        drawn.figure.savefig(file, metadata=_UNDATED[file.suffix[1:]])
+        if file.suffix == ".png":
+            pixels = style.rasterise(drawn.figure) if pixels is None else pixels
+            imsave(file, pixels, dpi=style.RC["savefig.dpi"])
+        else:
+            drawn.figure.savefig(file, metadata=_UNDATED[file.suffix[1:]])
     return [*files, _write_description(entry, tables, out, drawn.keys, drawn.data)]
+
+
+def parse_formats(text: str) -> list[str]:
+    """Return the formats in a list with commas. Raises BadInput for an unknown one."""
+    formats = text.split(",")
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise BadInput(f"{', '.join(unknown)}: expected some of {','.join(FORMATS)}")
+    return formats
 
 
 def write_table(entry: Entry, tables: Tables, out: Path) -> list[Path]:

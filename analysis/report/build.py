@@ -42,7 +42,7 @@ class Made:
     keys: list[str] = field(default_factory=list)
 
 
-def write_report(tables: Tables, out: Path | None = None, formats: Sequence[str] = ("png", "pdf")) -> Path:
+def write_report(tables: Tables, out: Path | None = None, formats: Sequence[str] = ("png",)) -> Path:
     """Write figures, tables and summary to `out` (default: RESULTS/figures), and the page to the results folder."""
     out = out or tables.folder / "figures"
     out.mkdir(parents=True, exist_ok=True)
@@ -58,8 +58,10 @@ def _make_figure(entry: Entry, tables: Tables, out: Path, formats: Sequence[str]
     try:
         with style.house_style():
             drawn = files.draw_figure(entry, tables)
-            files.save_figure(drawn, entry, tables, out, formats)
-            data = lead.encode_figure(drawn.figure)
+            style.fix_layout(drawn.figure)
+            pixels = style.rasterise(drawn.figure)
+            files.save_figure(drawn, entry, tables, out, formats, pixels)
+            data = lead.encode_pixels(pixels)
     except Missing as missing:
         return Made(entry, missing=str(missing), commands=files.adding_commands(entry, tables))
     width, height = (round(size * lead.DPI) for size in drawn.figure.get_size_inches())
@@ -161,7 +163,7 @@ def _answers_section(tables: Tables) -> Markup:
 def _picture(picture: lead.Picture) -> Markup:
     style.fix_layout(picture.figure)
     width, height = (round(size * lead.DPI) for size in picture.figure.get_size_inches())
-    data = lead.encode_figure(picture.figure)
+    data = lead.encode_pixels(style.rasterise(picture.figure))
     return page.render("picture.html", picture=picture, width=width, height=height, data=data)
 
 

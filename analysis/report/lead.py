@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from analysis.answers.verdicts import find_verdict
 from analysis.constructions import REFERENCE, facts, label
@@ -20,7 +21,7 @@ from analysis.output import style
 from analysis.report.planes import valley_pair
 
 DPI = 130
-"""Resolution of the figures in the page: sharp on a phone, and small."""
+"""Pixels of the page in an inch of a figure. Its image has those of the PNG file, more: sharp on a phone."""
 LEVELS = 13
 
 
@@ -42,10 +43,11 @@ def lead_pictures(tables: Tables, setting: Setting) -> list[Picture]:
     return [picture for picture in (_paths_picture(tables, setting), _valleys_picture(tables, by_name)) if picture]
 
 
-def encode_figure(figure: Figure) -> str:
-    """Return a figure as the base64 text of a WebP image."""
+def encode_pixels(pixels: np.ndarray) -> str:
+    """Return pixels [height, width, RGBA] as the base64 text of a WebP image."""
     image = io.BytesIO()
-    figure.savefig(image, format="webp", dpi=DPI, pil_kwargs={"quality": 80, "method": 4})
+    # Method 4 makes it 4 % smaller, and takes twice the time.
+    Image.fromarray(pixels).convert("RGB").save(image, "webp", quality=80, method=2)
     return base64.b64encode(image.getvalue()).decode()
 
 

@@ -233,6 +233,18 @@ def test_importance_finds_what_matters(tmp_path):
     assert bars(q_bar) == [(0.0, 0.0), (0.0, 0.0)]
 
 
+def test_lost_scores_are_those_of_scikit_learn():
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.inspection import permutation_importance
+
+    rng = np.random.default_rng(0)
+    values = rng.uniform(size=(30, 3))
+    scores = values[:, 0] + 0.1 * values[:, 1] + 0.1 * rng.normal(size=30)
+    forest = RandomForestRegressor(5, random_state=0).fit(values, scores)
+    expected = permutation_importance(forest, values, scores, n_repeats=importance.SHUFFLES, random_state=0)
+    assert importance.lost_scores(forest, values, scores) == pytest.approx(expected.importances, abs=1e-12)
+
+
 def test_paths_are_averaged_over_pairs_and_seeds_under_the_headline_policy(tmp_path):
     curves = {("a", 0, 1): [90.0, 80.0, 94.0], ("a", 0, 2): [92.0, 88.0, 92.0], ("b", 0, 1): [94.0, 60.0, 90.0]}
     rows = [

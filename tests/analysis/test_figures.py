@@ -118,6 +118,13 @@ def test_the_same_results_make_the_same_files(name, all_tables, tmp_path):
     assert texts[0] == texts[1]
 
 
+def test_files_in_other_formats_do_not_become_out_of_date(full_tables, tmp_path):
+    (tmp_path / "gap.svg").write_text("of an earlier report")
+    written = writer.write_figure(FIGURES["gap"], full_tables, tmp_path, ["png"])
+    assert [file.name for file in written] == ["gap.png", "gap.svg", "gap.json"]
+    assert "<text" in (tmp_path / "gap.svg").read_text()
+
+
 def test_another_split_makes_other_files(full_tables, tmp_path):
     files = writer.write_table(TABLES["main"], replace(full_tables, split="val"), tmp_path)
     assert [file.name for file in files] == ["main-val.md", "main-val.tex", "main-val.csv", "main-val.json"]

@@ -223,6 +223,10 @@ def test_the_commands(tmp_path):
     assert done.exit_code == 0, done.output
     assert "1 comparisons: 0 equal, 0 within noise, 1 beyond noise" in done.output
     assert run("report", "none", "--storage", tmp_path).exit_code == 2
+    done = run("report", "good", "--storage", tmp_path)
+    assert "figures (PNG) and tables in" in done.output
+    assert done.output.endswith("PDF files: add --format png,pdf\n")
+    assert run("report", "good", "--storage", tmp_path, "--format", "png,bmp").exit_code == 2
     assert "no yardsticks" not in run("verify", "good", "--storage", tmp_path).output
     results(tmp_path / "folder", deep(0, 92.1, dataset="imagefolder"))
     done = run("verify", "folder", "--storage", tmp_path)
