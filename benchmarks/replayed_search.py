@@ -144,10 +144,10 @@ class Sampled:
         self._random = np.random.default_rng(seed)
         study = replace(recorded.study, sampler=sampler)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._opened = optuna.create_study(directions=["maximize" if sign > 0 else "minimize" for sign in study.signs])
-        self._opened.sampler = make_sampler(sampler, seed, study.space)
+        self.opened = optuna.create_study(directions=["maximize" if sign > 0 else "minimize" for sign in study.signs])
+        self.opened.sampler = make_sampler(sampler, seed, study.space)
         self._store = _ReplayStore(_NOWHERE)
-        self._feedback = Feedback(study, self._store, self._opened)
+        self._feedback = Feedback(study, self._store, self.opened)
         self._running: dict[int, FrozenTrial] = {}
         self.spent = self._warm_up(short, epoch) if short else 0.0
 
@@ -163,17 +163,18 @@ class Sampled:
                 continue
             spent += recorded.report_cost(index, report)
             scores = {name: report[early_score(name)] for name in recorded.study.objectives}
-            source.known[row["key"]] = {**row, **scores, BASIN: report[MIDPOINTS], "status": "done"}
-        warm_start(self._opened, self._feedback.study, source)
+            upper = 0.0 if report[MIDPOINTS] is None else report[MIDPOINTS]  # a trunk has no paths yet
+            source.known[row["key"]] = {**row, **scores, BASIN: upper, "status": "done"}
+        warm_start(self.opened, self._feedback.study, source)
         return spent
 
     def choose(self, unused: NDArray[np.bool_]) -> int:
         """Ask the sampler, and return the nearest unused trial; another construction's only if none is left."""
         recorded, space = self._recorded, self._recorded.study.space
-        asked = ask_in_turns(self._opened, space.constructions, self._asked)
+        asked = ask_in_turns(self.opened, space.constructions, self._asked)
         self._asked += 1
         point = space.draw(asked)
-        self._opened.tell(asked.number, state=TrialState.FAIL)  # samplers ignore it: what runs is told in its place
+        self.opened.tell(asked.number, state=TrialState.FAIL)  # samplers ignore it: what runs is told in its place
         construction = str(point["construction"])
         index = nearest_trial(recorded, construction, recorded.unit_point(construction, point), unused)
         if index is None:
@@ -183,14 +184,14 @@ class Sampled:
 
     def _begin(self, row: Row) -> FrozenTrial:
         space = self._recorded.study.space
-        self._opened.add_trial(
+        self.opened.add_trial(
             optuna.trial.create_trial(
                 state=TrialState.RUNNING,
                 params=space.point_of(row),
                 distributions=space.distributions(row["construction"]),
             )
         )
-        return self._opened.get_trials(deepcopy=False)[-1]
+        return self.opened.get_trials(deepcopy=False)[-1]
 
     def learn(self, index: int, end: End) -> None:
         """Report the end of a trial to Optuna as a sweep does."""
