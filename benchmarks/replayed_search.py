@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.recorded_trials import RecordedTrials
-from sweeps.execution.early_stopping import MIDPOINTS, Rungs
+from sweeps.execution.early_stopping import MIDPOINTS, RUNGS, Rung, Rungs
 from sweeps.search.feedback import Feedback, warm_start
 from sweeps.search.samplers import make_sampler
 from sweeps.search.searcher import ask_in_turns
 from sweeps.storage.store import Row, Store
 from sweeps.study.objectives import BASIN, early_score
 
+LATE = (2 / 3,)
+"""A rung at which the learning rate has fallen, and ranks are nearly those of the end."""
 _NOWHERE = Path()
 """A folder that nothing is written to."""
 
@@ -69,19 +71,19 @@ class Curve:
         return next((spent for spent, found in zip(self.spent, self.found, strict=True) if found <= value), math.inf)
 
 
-def replay(recorded: RecordedTrials, chooser: Chooser, *, stopping: bool, budget: float) -> Curve:
+def replay(recorded: RecordedTrials, chooser: Chooser, *, rungs: Sequence[float] = (), budget: float) -> Curve:
     """Run a search until the budget is spent or every recorded trial has run.
 
-    With `stopping`, the scheduler's rungs stop trials; a stopped trial costs what it had spent at its last report, and
-    its scores are no result.
+    The scheduler compares trials at `rungs`, shares of their passes. A stopped trial costs what it had spent at its
+    last report, and its scores are no result.
     """
-    curve, rungs = Curve(), Rungs() if stopping else None
+    curve, compared = Curve(), Rungs({share: Rung() for share in rungs}) if rungs else None
     unused = np.ones(len(recorded), dtype=bool)
     spent, best = chooser.spent, math.inf
     while unused.any() and spent < budget:
         index = chooser.choose(unused)
         unused[index] = False
-        end, cost = _run_trial(recorded, index, rungs)
+        end, cost = _run_trial(recorded, index, compared)
         spent += cost
         if end.row["status"] == "done":
             best = min(best, float(recorded.values[index]))
@@ -211,16 +213,19 @@ def nearest_trial(
 
 @dataclass(frozen=True)
 class Method:
-    """A way to search that the options of a sweep offer."""
+    """A way to search: a sampler and the rungs of early stopping."""
 
     make: Callable[[RecordedTrials, int], Chooser]
     """(record, seed) → a chooser."""
-    stopping: bool = False
-    """Whether `--scheduler asha` stops trials early."""
+    rungs: tuple[float, ...] = ()
+    """Shares of a trial's passes at which the scheduler compares it; none without a scheduler."""
 
 
 def methods(short: int, epoch: int) -> dict[str, Method]:
-    """Every method by its name. Warm starts are from `short` trials of `epoch` epochs."""
+    """Every method by its name. Warm starts are from `short` trials of `epoch` epochs.
+
+    `asha` is the scheduler of sweeps; `late asha`, with one later rung, is what sweeps do not offer yet.
+    """
 
     def sampled(sampler: str, short: int = 0) -> Callable[[RecordedTrials, int], Chooser]:
         return lambda recorded, seed: Sampled(recorded, sampler, seed, short, epoch)
@@ -228,9 +233,11 @@ def methods(short: int, epoch: int) -> dict[str, Method]:
     return {
         "random": Method(Shuffled),
         "random, nearest": Method(sampled("random")),
-        "random, asha": Method(Shuffled, stopping=True),
+        "random, asha": Method(Shuffled, RUNGS),
+        "random, late asha": Method(Shuffled, LATE),
         "tpe": Method(sampled("tpe")),
-        "tpe, asha": Method(sampled("tpe"), stopping=True),
+        "tpe, asha": Method(sampled("tpe"), RUNGS),
+        "tpe, late asha": Method(sampled("tpe"), LATE),
         "tpe, warm start": Method(sampled("tpe", short)),
-        "tpe, asha, warm start": Method(sampled("tpe", short), stopping=True),
+        "tpe, asha, warm start": Method(sampled("tpe", short), RUNGS),
     }

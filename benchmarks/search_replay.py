@@ -31,7 +31,8 @@ RECORDED = Path(__file__).parent / "recorded" / "search.parquet"
 """The record that is replayed unless a sweep is named."""
 REFERENCE = "random"
 QUICK = {"replications": "5"}
-COLOURS = ("#222222", "#999999", "#222222", "#4477aa", "#4477aa", "#ee6677", "#ee6677")
+COLOURS = {"random": "#222222", "tpe": "#4477aa", "warm start": "#ee6677"}
+STYLES = {"late asha": "-.", "nearest": ":", "asha": "--"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ class Settings:
     short: Annotated[int, Bounds(1)] = 20
     """Short trials of a warm start."""
     short_epochs: Annotated[int, Bounds(1)] = 2
-    """Epochs of the short trials; the record must have reports of this epoch."""
+    """Epochs of the branches in a short trial; the record must have reports of this epoch."""
     plot: str = ""
     """File to draw the regret in (nothing: none)."""
 
@@ -130,8 +131,7 @@ def _fitting_budgets(settings: Settings, recorded: RecordedTrials) -> list[float
 
 def _replay_method(name: str, method: Method, recorded: RecordedTrials, replications: int, budget: float) -> Replayed:
     curves = [
-        replay(recorded, method.make(recorded, seed), stopping=method.stopping, budget=budget)
-        for seed in range(replications)
+        replay(recorded, method.make(recorded, seed), rungs=method.rungs, budget=budget) for seed in range(replications)
     ]
     return Replayed(name, curves, recorded)
 
@@ -206,12 +206,19 @@ def _difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> tuple
 
 
 def _fidelity_table(recorded: RecordedTrials) -> str:
-    """How well scores at each reported epoch predict the end: ranks of the objective, and sides of the margin."""
+    """How well scores at each epoch of the branches predict the end: ranks of the objective, sides of the margin."""
     objective = recorded.study.objectives[0]
     ends = {i: row for i, row in enumerate(recorded.rows) if row["status"] == "done"}
     rows = []
     for step in sorted({report["step"] for reports in recorded.reports for report in reports}):
-        early = {i: report for i in ends for report in recorded.reports[i] if report["step"] == step}
+        early = {
+            i: report
+            for i in ends
+            for report in recorded.reports[i]
+            if report["step"] == step and report["progress"] < 1
+        }
+        if len(early) < 3:
+            continue
         scores = [(report[early_score(objective)], ends[i][objective]) for i, report in early.items()]
         inside = [
             (report[MIDPOINTS] <= recorded.study.margin) == (ends[i][BASIN] <= recorded.study.margin)
@@ -222,7 +229,8 @@ def _fidelity_table(recorded: RecordedTrials) -> str:
         agree = f"{100 * np.mean(inside):.0f} %" if inside else ""
         rows.append([f"{step}", f"{100 * share:.0f} %", f"{_rank_correlation(scores):.2f}", agree])
     return markdown_report(
-        ["epoch", "passes", f"rank correlation of {objective} with its end", "same side of the margin"], rows
+        ["epoch of the branches", "passes", f"rank correlation of {objective} with its end", "same side of the margin"],
+        rows,
     )
 
 
@@ -278,9 +286,10 @@ def _draw_figure(replayed: Sequence[Replayed], budget: float, path: Path) -> Non
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
     grid = np.linspace(budget / 40, budget, 80)
-    for ran, colour in zip(replayed, COLOURS, strict=True):
+    for ran in replayed:
         regrets = np.array([ran.regrets(spent) for spent in grid])
-        style = "--" if "asha" in ran.name else ":" if "warm" in ran.name or "nearest" in ran.name else "-"
+        colour = [colour for word, colour in COLOURS.items() if word in ran.name][-1]
+        style = next((style for word, style in STYLES.items() if word in ran.name), "-")
         axes.plot(grid / 1e6, regrets.mean(axis=1), style, color=colour, label=ran.name)
     axes.set(xlabel="million member-images", ylabel="mean regret", yscale="log")
     axes.spines[["top", "right"]].set_visible(False)

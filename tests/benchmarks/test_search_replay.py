@@ -20,6 +20,7 @@ from benchmarks.options import Options
 from benchmarks.recorded_trials import FACTS, RecordedTrials, extract_trials, read_recorded, write_recorded
 from benchmarks.replayed_search import Curve, End, Sampled, Shuffled, methods, nearest_trial, replay
 from benchmarks.search_replay import RECORDED, Replayed, Settings
+from sweeps.execution.early_stopping import RUNGS
 from tests.support.made_up_record import EPOCHS, STUDY, make_record
 
 WHOLE = 80_000.0
@@ -64,7 +65,7 @@ def test_a_clairvoyant_search_pays_one_trial_and_has_no_regret(tmp_path: Path) -
     scores = [noisy(row, 8) for row in recorded.rows]
     best = min(range(30), key=lambda i: scores[i][0] if scores[i][1] <= 2 else math.inf)
     others = [i for i in range(30) if i != best]
-    curve = replay(recorded, InOrder([best, *others]), stopping=False, budget=3 * WHOLE)
+    curve = replay(recorded, InOrder([best, *others]), budget=3 * WHOLE)
     assert curve.spent == [WHOLE, 2 * WHOLE, 3 * WHOLE]
     assert curve.found == [scores[best][0]] * 3
     assert curve.cost_of(recorded.best) == WHOLE
@@ -78,7 +79,7 @@ def test_regret_of_random_search_is_that_of_draws_without_replacement(tmp_path: 
     values = np.array([value if upper <= 2 else math.inf for value, upper in (noisy(r, 8) for r in recorded.rows)])
     worst = values[np.isfinite(values)].max()
     ordered = np.sort(np.minimum(values, worst))
-    curves = [replay(recorded, Shuffled(recorded, seed), stopping=False, budget=ENDLESS) for seed in range(1000)]
+    curves = [replay(recorded, Shuffled(recorded, seed), budget=ENDLESS) for seed in range(1000)]
     replayed = Replayed("random", curves, recorded)
     for drawn in (1, 3, 8, 24):
         chances = [comb(24 - i, drawn - 1) / comb(24, drawn) for i in range(1, 25)]
@@ -95,7 +96,7 @@ def test_stopped_trials_cost_their_passes_until_the_report_and_find_nothing(tmp_
         return float(early[int(row["key"], 16)][epoch // 2 - 1]), 0.0
 
     recorded, chooser = recorded_of(make_record(4, score), tmp_path), InOrder([0, 1, 2, 3])
-    curve = replay(recorded, chooser, stopping=True, budget=ENDLESS)
+    curve = replay(recorded, chooser, rungs=RUNGS, budget=ENDLESS)
     # 0 runs first, and so to its end; 1 is behind it at 200 passes, 2 at 400; 3 leads everywhere.
     assert curve.spent == [80_000, 80_000 + 20_000, 100_000 + 40_000, 140_000 + 80_000]
     assert curve.found == [2, 2, 2, 1]  # the zeros at the ends of 1 and 2 were never measured
@@ -109,7 +110,7 @@ def test_trials_outside_the_basin_are_stopped_behind_those_inside(tmp_path: Path
         return (2.0 if inside else 1.0), (0.0 if inside else 5.0)
 
     chooser = InOrder([0, 1])
-    replay(recorded_of(make_record(2, score), tmp_path), chooser, stopping=True, budget=ENDLESS)
+    replay(recorded_of(make_record(2, score), tmp_path), chooser, rungs=RUNGS, budget=ENDLESS)
     assert [end.row["status"] for end in chooser.ends] == ["done", "stopped"]
 
 
@@ -136,7 +137,7 @@ SPANS = {"t": 100, "beta": 3000, "temperature": 20}
 def test_samplers_are_told_what_ran(tmp_path: Path) -> None:
     recorded = recorded_of(make_record(40, noisy), tmp_path)
     chooser = Sampled(recorded, "tpe", seed=3)
-    replay(recorded, chooser, stopping=True, budget=8 * WHOLE)
+    replay(recorded, chooser, rungs=RUNGS, budget=8 * WHOLE)
     told = [trial for trial in chooser.opened.trials if trial.state is not TrialState.FAIL]
     assert {trial.state for trial in told} == {TrialState.COMPLETE, TrialState.PRUNED}
     assert [trial.params["construction"] for trial in told[:6]] == ["constrained", "distilled"] * 3
@@ -161,7 +162,7 @@ def test_a_warm_start_pays_for_short_trials_and_tells_their_scores(tmp_path: Pat
     for trial in chooser.opened.trials:
         value, upper = noisy(rows[trial.user_attrs["warm"]], 4)
         assert (trial.value, list(trial.constraints.values())) == (value, [upper - 2])
-    curve = replay(recorded, chooser, stopping=False, budget=chooser.spent + 2 * WHOLE)
+    curve = replay(recorded, chooser, budget=chooser.spent + 2 * WHOLE)
     assert curve.spent == [200_000 + WHOLE, 200_000 + 2 * WHOLE]
 
 
@@ -169,7 +170,7 @@ def test_tpe_finds_the_optimum_of_a_bowl_sooner_than_random_search(tmp_path: Pat
     recorded = recorded_of(make_record(300, bowl), tmp_path)
     known, means = methods(20, 2), {}
     for name in ("random", "tpe"):
-        curves = [replay(recorded, known[name].make(recorded, s), stopping=False, budget=40 * WHOLE) for s in range(8)]
+        curves = [replay(recorded, known[name].make(recorded, s), budget=40 * WHOLE) for s in range(8)]
         means[name] = Replayed(name, curves, recorded).regrets(40 * WHOLE).mean()
     assert means["tpe"] < means["random"] / 2
 
