@@ -13,6 +13,7 @@ import pyarrow.parquet
 import pytest
 from numpy.typing import NDArray
 from optuna.trial import TrialState
+from scipy import stats as scipy_stats
 
 from basin.errors import UsageError
 from benchmarks import search_replay
@@ -181,6 +182,16 @@ def test_a_search_that_found_nothing_feasible_has_the_regret_of_the_worst_feasib
     nothing = Replayed("none", [Curve([WHOLE], [math.inf])], recorded)
     assert nothing.regrets(WHOLE) == pytest.approx([max(values) - min(values)])
     assert list(nothing.costs(0.01)) == [math.inf]
+
+
+@pytest.mark.filterwarnings("error")
+def test_differences_of_methods_have_welch_intervals() -> None:
+    draw = np.random.default_rng(0)
+    ours, theirs = draw.normal(1, 1, 12), draw.normal(0, 3, 30)
+    interval = scipy_stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval()
+    gap, half = search_replay._difference(ours, theirs)
+    assert (gap - half, gap + half) == pytest.approx((interval.low, interval.high))
+    assert search_replay._difference(np.ones(5), np.zeros(5)) == (1.0, 0.0)
 
 
 def write_sweep(folder: Path, table: pa.Table, roles: Sequence[str]) -> None:
