@@ -88,10 +88,10 @@ def _share(field: Field, value: Any) -> float:
     if field.choices:
         return field.choices.index(value) / (len(field.choices) - 1)
     assert field.search is not None
-    low, high, value = float(field.search.low), float(field.search.high), float(value)
+    low, high, at = float(field.search.low), float(field.search.high), float(value)
     if field.search.log:
-        low, high, value = math.log(low), math.log(high), math.log(value)
-    return (value - low) / (high - low)
+        low, high, at = math.log(low), math.log(high), math.log(at)
+    return (at - low) / (high - low)
 
 
 def read_recorded(path: Path) -> RecordedTrials:

@@ -205,10 +205,10 @@ def nearest_trial(
     recorded: RecordedTrials, construction: str, point: NDArray[np.float64], unused: NDArray[np.bool_]
 ) -> int | None:
     """The unused trial of a construction nearest to a point of its unit cube; None if none is left."""
-    candidates = [i for i in np.flatnonzero(unused) if recorded.rows[i]["construction"] == construction]
+    candidates = [i for i in np.flatnonzero(unused).tolist() if recorded.rows[i]["construction"] == construction]
     if not candidates:
         return None
-    return int(min(candidates, key=lambda i: float(np.sum((recorded.points[i] - point) ** 2))))
+    return min(candidates, key=lambda i: float(np.sum((recorded.points[i] - point) ** 2)))
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,8 @@ def _verdict(replayed: Sequence[Replayed], budgets: Sequence[float], whole: floa
 
 
 def _mean_regrets(ran: Replayed, budgets: Sequence[float], whole: float) -> NDArray[np.float64]:
-    return np.array([ran.regrets(budget * whole) for budget in budgets]).mean(axis=0)
+    every = np.array([ran.regrets(budget * whole) for budget in budgets])
+    return np.asarray(every.mean(axis=0))
 
 
 def _difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> tuple[float, float]:

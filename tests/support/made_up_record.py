@@ -13,7 +13,7 @@ from benchmarks.recorded_trials import FACTS, PROVENANCE
 RANGES = {"constrained.t": [0.005, 0.5, True], "constrained.beta": [0.01, 30.0, True]}
 RANGES |= {name.replace("constrained", "distilled"): values for name, values in RANGES.items()}
 RANGES |= {"distilled.temperature": [0.5, 10, True], "distilled.weight": [0.1, 1, False]}
-STUDY = {
+STUDY: dict[str, Any] = {
     "base": {},
     "constructions": ["constrained", "distilled"],
     "fixed": {},
