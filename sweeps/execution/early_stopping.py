@@ -25,6 +25,7 @@ from sweeps.execution.worker import Worker
 from sweeps.storage.store import Row, progress_columns, tables_of_stopped
 from sweeps.study.job import Job
 from sweeps.study.objectives import capped_merit, early_score
+from sweeps.study.study import Study
 
 ETA = 3
 """One in ETA trials continues at each rung."""
@@ -68,6 +69,10 @@ class Rungs:
         rung = self._find_rung(key, progress)
         return rung is None or rung.add(key, point, beyond) < max(1.0, len(rung.keys) / ETA)
 
+    def compare(self, study: Study, key: str, report: Mapping[str, Any]) -> bool:
+        """Record a report of a trial of this study; return whether the trial continues."""
+        return self.continues(key, report["progress"], _early_merits(study, report), _early_excess(study, report))
+
     def is_new(self, key: str, progress: float) -> bool:
         """Tell whether a report is the first of its trial at a rung: only this one is compared."""
         return self._find_rung(key, progress) is not None
@@ -76,6 +81,23 @@ class Rungs:
         """The rung at which a report is compared; None if there is none, or if the trial has been compared there."""
         rung = self.reached.get(max((share for share in self.reached if share <= progress), default=0.0))
         return None if rung is None or key in rung.keys else rung
+
+
+def _early_merits(study: Study, report: Mapping[str, Any]) -> Scores:
+    """Objectives of an ensemble in training, q_mid capped at 0; one missing or not finite is worse than any."""
+    named = [(early_score(name), report.get(early_score(name))) for name in study.objectives]
+    return tuple(
+        sign * capped_merit(name, value) if value is not None and math.isfinite(value) else -math.inf
+        for (name, value), sign in zip(named, study.signs, strict=True)
+    )
+
+
+def _early_excess(study: Study, report: Mapping[str, Any]) -> float:
+    """Accuracy points by which midpoints exceed the margin: 0 for a single network, ∞ if they are not finite."""
+    upper = report.get(MIDPOINTS)
+    if upper is None:
+        return 0.0
+    return upper - study.margin if math.isfinite(upper) else math.inf
 
 
 class RankStopping(FIFOScheduler):
@@ -98,23 +120,7 @@ class RankStopping(FIFOScheduler):
         columns = ("progress", MIDPOINTS, *map(early_score, self._worker.study.objectives))
         for report in self._worker.store.history(key, columns):
             if report.get("progress") is not None and self._rungs.is_new(key, report["progress"]):
-                self._rungs.continues(key, report["progress"], self._point(report), self._beyond(report))
-
-    def _point(self, report: Mapping[str, Any]) -> Scores:
-        """Objectives of an ensemble in training, q_mid capped at 0; one missing or not finite is worse than any."""
-        study = self._worker.study
-        named = [(early_score(name), report.get(early_score(name))) for name in study.objectives]
-        return tuple(
-            sign * capped_merit(name, value) if value is not None and math.isfinite(value) else -math.inf
-            for (name, value), sign in zip(named, study.signs, strict=True)
-        )
-
-    def _beyond(self, report: Mapping[str, Any]) -> float:
-        """Accuracy points by which midpoints exceed the margin: 0 for a single network, ∞ if they are not finite."""
-        upper = report.get(MIDPOINTS)
-        if upper is None:
-            return 0.0
-        return upper - self._worker.study.margin if math.isfinite(upper) else math.inf
+                self._rungs.compare(self._worker.study, key, report)
 
     def on_trial_result(self, tune_controller: TuneController, trial: TuneTrial, result: dict[str, Any]) -> str:
         """Decide whether a trial continues after a report."""
@@ -125,7 +131,7 @@ class RankStopping(FIFOScheduler):
         columns = ("step", "passes", "seconds", "progress")
         scores = {name: value for name, value in result.items() if name.startswith("val_") or name in columns}
         self._reports.setdefault(key, {})[result["step"]] = scores
-        if self._rungs.continues(key, result["progress"], self._point(result), self._beyond(result)):
+        if self._rungs.compare(self._worker.study, key, result):
             return str(self.CONTINUE)
         with halting():
             self._stop_trial(job)

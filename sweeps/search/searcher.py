@@ -27,6 +27,14 @@ TURNS = 10
 """First configurations, in which the constructions take turns: as many as TPE draws before it learns."""
 
 
+def ask_in_turns(opened: optuna.Study, constructions: Sequence[str], asked: int) -> optuna.Trial:
+    """Ask for a trial; among the first draws constructions take turns. `asked` is the number of earlier draws."""
+    waiting = (TrialState.WAITING,)
+    if len(constructions) > 1 and asked < TURNS and not opened.get_trials(deepcopy=False, states=waiting):
+        opened.enqueue_trial({"construction": constructions[asked % len(constructions)]})
+    return opened.ask()
+
+
 class ResumableSearch(Searcher):
     """Hands out owed trials first, then new configurations of the Optuna study; nothing that the store has.
 
@@ -99,7 +107,7 @@ class ResumableSearch(Searcher):
         for _ in range(MOST_REPEATS):
             if not self._undrawn:
                 return
-            asked = self._ask_optuna()
+            asked = ask_in_turns(self._optuna, self._study.space.constructions, self._asked)
             job = self._study.make_job("search", {**self._study.space.draw(asked), "seed": self._seed})
             duplicate = job.key in self._keys
             self._count_draw(job.key, duplicate=duplicate)
@@ -110,12 +118,6 @@ class ResumableSearch(Searcher):
                 return
             asked.set_user_attr("duplicate", True)
             self._optuna.tell(asked, state=TrialState.FAIL)
-
-    def _ask_optuna(self) -> optuna.Trial:
-        names, waiting = self._study.space.constructions, (TrialState.WAITING,)
-        if len(names) > 1 and self._asked < TURNS and not self._optuna.get_trials(deepcopy=False, states=waiting):
-            self._optuna.enqueue_trial({"construction": names[self._asked % len(names)]})
-        return self._optuna.ask()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Record the end of a trial; the end of its configuration's last seed is reported to Optuna."""
