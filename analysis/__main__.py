@@ -95,7 +95,11 @@ def _try_entry(entry: Entry, tables: Tables, action: Callable[[], list[Path]]) -
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__.replace("`", ""))
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis",
+        description=__doc__.replace("`", ""),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("results", type=Path, help="folder of one sweep, with tables/trials/KEY.parquet")
     parser.add_argument("names", nargs="*", metavar="NAME", help="figures and tables to make (default: all)")
     parser.add_argument(

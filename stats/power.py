@@ -1,7 +1,7 @@
 """Power: how narrow an interval so many seeds and images give, and how many seeds show a difference.
 
-The model is that of `stats.intervals`: a paired difference between two ensembles is μ + seed + image + rest, each with a
-variance of its own. Pilot results give the variances; any number of seeds and images follows from them.
+The model is that of `stats.intervals`: a paired difference between two ensembles is μ + seed + image + rest, each with
+a variance of its own. Pilot results give the variances; any number of seeds and images follows from them.
 """
 
 import math
@@ -36,12 +36,12 @@ class Components:
         if seeds < 2 or images < 1:
             raise ValueError(f"{seeds} seeds and {images} images: expected 2 or more, and 1 or more")
         both = self.rest / (seeds * images)
-        parts = self.seeds / seeds + both, self.images / images + both if images > 1 else 0.0, both
-        if images == 1:  # values that are no mean over images have no interaction
-            parts = parts[0], 0.0, 0.0
+        parts = [self.seeds / seeds + both, self.images / images + both, both]
+        if images == 1:  # a number of each seed, without images
+            parts[1:] = [0.0, 0.0]
         n, m = seeds - 1, images - 1
-        squares = [np.full((1, 1), part) for part in parts]
-        return Spread(squares[0], squares[1], squares[2], (n, m, n * m))
+        first, second, third = (np.full((1, 1), part) for part in parts)
+        return Spread(first, second, third, (n, m, n * m))
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Design:
 def estimate_components(differences: ArrayLike) -> Components | None:
     """Estimate the variances from paired differences [seeds, images] of a pilot; None for one seed.
 
-    Mean squares less that of the interaction, at least 0. One column is a difference over seeds alone. Raises ValueError
-    for another shape.
+    Mean squares less that of the interaction, at least 0. One column is a difference over seeds alone. Raises
+    ValueError for another shape.
     """
     values = np.asarray(differences, dtype=np.float64)
     if values.ndim != 2 or values.size == 0:
@@ -112,7 +112,7 @@ def images_needed(
 
 
 def _least(enough: Callable[[int], bool], low: int, most: int) -> int | None:
-    """Return the least number from `low` on that is enough, of a property that larger numbers keep; None above `most`."""
+    """Return the least number from `low` on that is enough; None above `most`. Larger numbers must be enough too."""
     if enough(low):
         return low
     high = low

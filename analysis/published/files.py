@@ -145,7 +145,7 @@ def _join_trials(folder: Path, rows: dict[str, Row]) -> bytes | None:
             continue
         table = _read(file)
         parts.append(image_table.encode(image_table.trim(table, row)) if folder.name == IMAGES else table)
-    return _encode(parts) if parts else None
+    return encode_tables(parts) if parts else None
 
 
 def _read(file: Path) -> pa.Table:
@@ -158,7 +158,7 @@ def _read(file: Path) -> pa.Table:
     return table
 
 
-def _encode(parts: Sequence[pa.Table]) -> bytes:
+def encode_tables(parts: Sequence[pa.Table]) -> bytes:
     """Encode tables as one file; a column that some of them lack is null there."""
     whole = pa.concat_tables(parts, promote_options="permissive").combine_chunks()
     buffer = io.BytesIO()

@@ -28,12 +28,13 @@ NO_HEADLINE = "Not measured yet: the sweep `headline` is not published."
 INTRODUCTION = """# Results
 
 How good is a single basin? `make results` writes this page from the sweeps in
-[`results/published/`](studies.md#publish-your-results), and from nothing else. Every interval is a 95 % interval, over
-seeds and test images where both are known. Configurations were chosen on validation; the numbers are of the test split."""
+[`results/published/`](studies.md#publish-your-results), and from nothing else. Every interval has 95 % confidence, over
+seeds and test images where both are known. Validation chose the configurations; the numbers are of the test split."""
 CAVEAT = (
     "Differences are paired by seed and image, without correction for the number of questions. A verdict holds for the "
-    "seeds that it names ([definitions](definitions.md)). *We could not tell* comes with the number of seeds that would "
-    "show half the margin of the verdicts, 1 accuracy point by default, with 80 % power (`python -m analysis power`)."
+    "seeds that it names ([definitions](definitions.md)). *We could not tell* comes with the number of seeds that "
+    "would show half the margin of the verdicts, 1 accuracy point by default, with 80 % power "
+    "(`python -m analysis power`)."
 )
 
 

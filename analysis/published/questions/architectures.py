@@ -12,7 +12,7 @@ from analysis.constructions import REFERENCE
 from analysis.published.sweeps import Case, Sweep, list_cases
 
 TITLE = "ResNet against ViT: does the model matter?"
-NEEDS = "sweeps with `deep` and `constrained` ensembles of two models on the same images"
+NEEDS = "sweeps with `deep` and `constrained` ensembles of two models on the same images, for as many epochs"
 CONNECTED = "constrained"
 
 
@@ -29,12 +29,13 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
 METRICS = (("accuracy", "points", 2, "higher"), ("nll", "nats", 3, "lower"))
 
 
-def _by_images(cases: Sequence[Case]) -> dict[tuple[str, str], list[Case]]:
-    """Return the cases of each set of images, one for each model: the one with most seeds, the headline's first."""
-    chosen: dict[tuple[str, str], dict[str, Case]] = defaultdict(dict)
+def _by_images(cases: Sequence[Case]) -> dict[tuple[str, ...], list[Case]]:
+    """Return the cases of the same images and budget, one for each model: the one with most seeds."""
+    chosen: dict[tuple[str, ...], dict[str, Case]] = defaultdict(dict)
     for case in cases:
         if {REFERENCE, CONNECTED} <= case.chosen.keys():
-            images = case.setting[0], str(case.chosen[REFERENCE].rows[0].get("data_hash"))
+            row = case.chosen[REFERENCE].rows[0]
+            images = case.setting[0], *(str(row.get(name)) for name in ("data_hash", "train_size", "epochs"))
             known = chosen[images].get(case.setting[1])
             if known is None or _seed_count(case) > _seed_count(known):
                 chosen[images][case.setting[1]] = case

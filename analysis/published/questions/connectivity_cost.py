@@ -19,9 +19,8 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
     """State the difference to the deep ensemble in accuracy and NLL, by sweep, dataset and model."""
     lines = []
     for case in list_cases(sweeps):
-        for name in CONNECTED:
-            if REFERENCE in case.chosen and name in case.chosen:
-                lines.append(f"- {case.words}: {cost_sentences(case, name)}")
+        measured = [name for name in CONNECTED if {name, REFERENCE} <= case.chosen.keys()]
+        lines += [f"- {case.words}: {cost_sentences(case, name)}" for name in measured]
     return ["\n".join(lines)] if lines else []
 
 

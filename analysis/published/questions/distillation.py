@@ -16,7 +16,10 @@ from analysis.published.sweeps import Case, Sweep, list_cases
 from stats.intervals import Share
 
 TITLE = "How much does distillation give back?"
-NEEDS = "a sweep with `deep`, `constrained` and `distilled` ensembles of one recipe; a grid of `temperature` and `beta` for where"
+NEEDS = (
+    "a sweep with `deep`, `constrained` and `distilled` ensembles of one recipe; "
+    "a grid of `temperature` and `beta` for where"
+)
 SYMBOLS = {"temperature": "τ", "weight": "λ", "beta": "β", "t": "t"}
 
 

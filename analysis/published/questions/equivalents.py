@@ -14,7 +14,7 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
     """State the deep-ensemble equivalent of each construction, with its interval."""
     lines = []
     for case in list_cases(sweeps):
-        for name in order(case.chosen.keys() - {REFERENCE}):
-            if words := worth_sentence(case.tables, case.chosen[name]):
-                lines.append(f"- {case.words}: {words}")
+        names = order(case.chosen.keys() - {REFERENCE})
+        sentences = [worth_sentence(case.tables, case.chosen[name]) for name in names]
+        lines += [f"- {case.words}: {words}" for words in sentences if words]
     return ["\n".join(lines)] if lines else []

@@ -20,9 +20,8 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
     lines = []
     for case in list_cases(sweeps):
         for name in order(case.chosen):
-            for one in _reported(case, name):
-                if words := _policy_words(case, one):
-                    lines.append(f"- {case.words}, {words}")
+            sentences = [_policy_words(case, one) for one in _reported(case, name)]
+            lines += [f"- {case.words}, {words}" for words in sentences if words]
     return ["\n".join(lines)] if lines else []
 
 
