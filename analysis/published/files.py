@@ -67,7 +67,8 @@ def publish(sweep: Path, target: Path, study: Path | None = None) -> Published:
     for folder in sorted((sweep / "tables").iterdir()):
         if folder.is_dir() and folder.name not in LEFT_OUT and (table := _join_trials(folder, rows)):
             contents[f"{folder.name}.parquet"] = table
-    stale = [file for file in target.glob("*") if file.name not in contents]
+    stale = [file for file in (*target.glob("*.parquet"), target / VERDICTS) if file.name not in contents]
+    stale = [file for file in stale if file.exists()]
     changed = [name for name, content in contents.items() if _content(target / name) != content]
     for name in changed:
         _write(target / name, contents[name])

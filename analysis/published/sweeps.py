@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +22,11 @@ class Sweep:
     tables: Tables
     summary: str = ""
     """What the study file says it is about."""
+
+    @cached_property
+    def cases(self) -> list["Case"]:
+        """A case for each dataset and model."""
+        return [Case(self, setting, chosen) for setting, chosen in best_by_construction(self.tables).items()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +51,9 @@ class Case:
 
 def list_cases(sweeps: Sequence[Sweep]) -> list[Case]:
     """Return a case for each dataset and model of each sweep, the headline's first."""
-    ordered = sorted(sweeps, key=lambda sweep: (sweep.name != HEADLINE, sweep.name))
     cases = []
-    for sweep in ordered:
-        cases += [Case(sweep, setting, chosen) for setting, chosen in best_by_construction(sweep.tables).items()]
+    for sweep in sorted(sweeps, key=lambda sweep: (sweep.name != HEADLINE, sweep.name)):
+        cases += sweep.cases
     return cases
 
 

@@ -30,11 +30,9 @@ def _reported(case: Case, name: str) -> list[Configuration]:
     alike = [c for c in configurations(case.tables) if (*c.setting, c.construction) == (*case.setting, name)]
     alike = [c for c in alike if any(row["role"] in REPORTED for row in c.rows)]
     widths = {c.hyperparameters.get("width") for c in alike}
-    return (
-        sorted(alike, key=lambda c: c.hyperparameters["width"])
-        if len(widths) == len(alike) > 1
-        else [case.chosen[name]]
-    )
+    if len(widths) < len(alike) or len(alike) == 1:
+        return [case.chosen[name]]
+    return sorted(alike, key=lambda c: float(c.hyperparameters.get("width") or 0.0))
 
 
 def _policy_words(case: Case, one: Configuration) -> str:
