@@ -2,8 +2,8 @@
 
 An array of losses in half precision takes 18 KB for 10,000 images after compression, its bins take 5. Bins are equally
 wide in √value, so that small losses keep their order of magnitude, and a bin stands for the mean of its values: the
-mean over images stays that of the array. On losses like those of CIFAR-10 the standard deviation of a paired difference
-changes by less than 0.1 %.
+mean over images stays that of the array. The standard deviation of a paired difference grows by less than 2 % where the
+difference is a fifth of a nat an image, and by less than 0.1 % between independent networks.
 """
 
 import numpy as np
