@@ -63,7 +63,9 @@ def power_table(tables: Tables, difference: float, metric: str = "accuracy") -> 
     blocks, keys = [], []
     for (dataset, model), by_name in best_by_construction(tables).items():
         deep = by_name.get(REFERENCE)
-        for name in order(by_name.keys() - {REFERENCE}) if deep else []:
+        if deep is None:
+            continue
+        for name in order(by_name.keys() - {REFERENCE}):
             values = paired_samples(tables, [by_name[name], deep], [metric] * 2)
             components = None if values is None else estimate_components(values[0] - values[1])
             if values is None or components is None:

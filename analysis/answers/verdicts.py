@@ -84,18 +84,28 @@ def _recorded_judgement(
     finished = str(max((row["finished_at"] for row in configuration.rows if row.get("finished_at")), default=""))
     if not recorded or entry.get("finished") != finished or not math.isclose(recorded["margin"], margin):
         return None
-    weakest, infinite = recorded["weakest"], {"upper": math.inf, "high": math.inf}
-    ends = {name: _number(recorded[name], infinite.get(name, -math.inf)) for name in ("upper", "lower")}
-    cell = [_number(weakest[name], infinite.get(name, -math.inf)) for name in ("mean", "low", "high")]
-    limits = Bounds(ends["upper"], ends["lower"], (0, 0, 0), *cell, len(entry["seeds"]), recorded["images"])
+    weakest = recorded["weakest"]
+    limits = Bounds(
+        upper=_number(recorded["upper"], math.inf),
+        lower=_number(recorded["lower"], -math.inf),
+        weakest=(0, 0, 0),
+        weakest_mean=_number(weakest["mean"], -math.inf),
+        weakest_low=_number(weakest["low"], -math.inf),
+        weakest_high=_number(weakest["high"], math.inf),
+        seeds=len(entry["seeds"]),
+        images=recorded["images"],
+    )
     verdict = Verdict(recorded["answer"], limits, margin, recorded["needed"])
-    if hull:
+    return Judgement(verdict, by, hull, weakest["seed"], _recorded_cell(weakest))
+
+
+def _recorded_cell(weakest: Row) -> str:
+    """Name a network as `_cell_names` does."""
+    if "point" in weakest:
         point = weakest["point"]
-        return Judgement(
-            verdict, by, hull, weakest["seed"], "the centroid" if point == "centroid" else f"random point {point}"
-        )
+        return "the centroid" if point == "centroid" else f"random point {point}"
     i, j = weakest["pair"]
-    return Judgement(verdict, by, hull, weakest["seed"], f"members {i} and {j} at α = {weakest['alpha']:.2g}")
+    return f"members {i} and {j} at α = {weakest['alpha']:.2g}"
 
 
 def _number(value: float | None, otherwise: float) -> float:

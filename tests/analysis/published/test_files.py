@@ -75,7 +75,7 @@ def test_the_manifest_names_no_folder_of_the_machine(published, restored):
 
 def test_an_unfinished_sweep_is_published_and_grows(sweep, tmp_path):
     partial = shutil.copytree(sweep, tmp_path / "partial")
-    for key in ("r-deep-1", "r-swe-2"):
+    for key in ("da7a-50-r-deep-1", "da7a-50-r-swe-2"):
         (partial / f"tables/trials/{key}.parquet").unlink()
     (tmp_path / "study.toml").write_text(STUDY)
     assert publish(partial, tmp_path / "out", tmp_path / "study.toml").trials == 16
@@ -88,9 +88,9 @@ def test_an_unfinished_sweep_is_published_and_grows(sweep, tmp_path):
 def test_restoring_keeps_what_is_there(published, tmp_path):
     folder = tmp_path / "headline"
     restore(published / "headline", folder)
-    kept = folder / "tables/trials/r-deep-0.parquet"
+    kept = folder / "tables/trials/da7a-50-r-deep-0.parquet"
     kept.write_bytes(b"of a later launch")
-    (folder / "tables/trials/r-deep-1.parquet").unlink()
+    (folder / "tables/trials/da7a-50-r-deep-1.parquet").unlink()
     assert restore(published / "headline", folder) == 1
     assert kept.read_bytes() == b"of a later launch"
     (folder / "sweep.json").write_text(json.dumps({"identity": "another"}))

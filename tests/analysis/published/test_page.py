@@ -124,4 +124,4 @@ def test_publish_and_restore_from_the_command_line(sweep, tmp_path, capsys):
     assert "18 trials restored" in capsys.readouterr().out
     assert main(["power", str(tmp_path / "results/headline"), "--difference", "1"]) == 0
     assert "constrained − deep" in capsys.readouterr().out
-    assert Path(tmp_path / "results/headline/tables/trials/r-deep-0.parquet").exists()
+    assert Path(tmp_path / "results/headline/tables/trials/da7a-50-r-deep-0.parquet").exists()
