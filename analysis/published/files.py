@@ -20,7 +20,7 @@ from analysis.data.results import Row, read_json, read_tables
 from analysis.errors import BadInput
 from analysis.published import image_table
 from sweeps.storage.roles import REPORTED
-from sweeps.storage.table_file import decode_table, encode_table
+from sweeps.storage.table_file import SIBLINGS, decode_table, encode_table
 
 LIMIT = 20_000_000
 """Bytes of all published sweeps together: they are part of the code's history."""
@@ -176,7 +176,7 @@ def _keys_of(published: Path) -> list[str]:
 
 
 def _split_trials(file: Path, keys: Iterable[str]) -> Iterator[tuple[str, pa.Table]]:
-    """Yield the rows of each of these trials that has some."""
+    """Yield the rows of each of these trials that has some; none too where every trial has a file."""
     wanted = set(keys)
     if not wanted:
         return
@@ -189,6 +189,9 @@ def _split_trials(file: Path, keys: Iterable[str]) -> Iterator[tuple[str, pa.Tab
     for start, end in zip(starts, [*starts[1:], len(names)], strict=True):
         if names[start] in wanted:
             yield names[start], table.slice(start, end - start).combine_chunks()
+    if file.stem in SIBLINGS:
+        for key in sorted(wanted.difference(names)):
+            yield key, table.slice(0, 0)
 
 
 def _content(file: Path) -> bytes | None:
