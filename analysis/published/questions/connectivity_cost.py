@@ -6,7 +6,7 @@ from analysis.answers.differences import paired_difference
 from analysis.answers.headline import accuracy_sentence
 from analysis.answers.power import power_sentence
 from analysis.answers.words import in_words
-from analysis.constructions import REFERENCE, label
+from analysis.constructions import REFERENCE, capitalised
 from analysis.published.sweeps import Case, Sweep, list_cases
 
 TITLE = "What does connectivity cost?"
@@ -27,7 +27,7 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
 def cost_sentences(case: Case, name: str) -> str:
     """State what a construction loses against the deep ensemble, and what it would take to tell."""
     tables, mine, deep = case.tables, case.chosen[name], case.chosen[REFERENCE]
-    nll = in_words(label(name), "deep", paired_difference(tables, mine, deep, "nll"), "nats of NLL", 3, "lower")
+    nll = in_words(capitalised(name), "deep", paired_difference(tables, mine, deep, "nll"), "nats of NLL", 3, "lower")
     parts = [
         accuracy_sentence(tables, mine, deep),
         power_sentence(tables, mine, deep, "accuracy"),

@@ -20,6 +20,6 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
             one = case.chosen[name]
             if words := soup_sentence(case.tables, one):
                 gap = paired_difference(case.tables, one, one, "soup_nll", "nll")
-                nll = in_words("the soup", "the ensemble", gap, "nats of NLL", 3, "lower")
+                nll = in_words("the soup", "the ensemble", gap, "nats", 3, "lower")
                 lines.append(f"- {case.words}: {words} By NLL, {nll}.")
     return ["\n".join(lines)] if lines else []
