@@ -10,6 +10,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -185,8 +186,8 @@ def _split_trials(file: Path, keys: Iterable[str]) -> Iterator[tuple[str, pa.Tab
     if file.stem == IMAGES:
         table = image_table.decode(table)
     names = table["key"].to_pylist()
-    starts = [at for at, name in enumerate(names) if at == 0 or names[at - 1] != name]
-    for start, end in zip(starts, [*starts[1:], len(names)], strict=True):
+    ends = [at for at, name in enumerate(names, 1) if at == len(names) or names[at] != name]
+    for start, end in pairwise([0, *ends]):
         if names[start] in wanted:
             yield names[start], table.slice(start, end - start).combine_chunks()
     if file.stem in SIBLINGS:
