@@ -14,7 +14,7 @@ STUDY ?= quickstart
 NAME ?= $(basename $(notdir $(STUDY)))
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-dev sweep test test-all check docs drill audit clean
+.PHONY: help env env-dev sweep results test test-all check docs drill audit clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -27,6 +27,9 @@ sweep: $(ready) ## run a study, print its best trials, write its report (STUDY=q
 	$(python) launch.py sweep $(STUDY) --name $(NAME) $(ARGS)
 	$(python) launch.py best $(NAME)
 	$(python) launch.py report $(NAME)
+
+results: $(ready) ## write docs/results.md from results/published
+	$(python) -m analysis results $(ARGS)
 
 test: check ## run the checks and the everyday tests: all but `slow` (ARGS=…)
 	$(pytest) -m "not slow" $(ARGS)

@@ -1,6 +1,10 @@
-"""`python -m analysis RESULTS [NAME …]`: write figures and tables of a sweep, all or those named, and a summary."""
+"""`python -m analysis RESULTS [NAME …]`: write figures and tables of a sweep, all or those named, and a summary.
+
+`python -m analysis publish | restore | results | power` publish sweeps: `analysis.published.command`.
+"""
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,6 +14,7 @@ from analysis.data.queries import Tables, read_tables
 from analysis.errors import BadInput, Missing
 from analysis.output import registry, write
 from analysis.output.registry import Entry
+from analysis.published import command
 from basin.command_line import Parser, run_guarded
 from basin.errors import UsageError
 from basin.plugins import import_plugins
@@ -22,6 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_command(arguments: Sequence[str] | None) -> None:
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given and given[0] in command.COMMANDS:
+        _run_published(given)
+        return
     options = _build_parser().parse_args(arguments)
     import_plugins(options.plugins)
     try:
@@ -33,6 +42,15 @@ def _run_command(arguments: Sequence[str] | None) -> None:
     except OSError as error:
         raise UsageError(describe_error(error.errno, error.filename or options.out or options.results)) from error
     print(words)
+
+
+def _run_published(arguments: Sequence[str]) -> None:
+    try:
+        print(command.run(arguments))
+    except BadInput as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UsageError(describe_error(error.errno, error.filename or "results")) from error
 
 
 def sibling_folder(results: Path, other: str) -> Path:
@@ -77,7 +95,11 @@ def _try_entry(entry: Entry, tables: Tables, action: Callable[[], list[Path]]) -
 
 
 def _build_parser() -> Parser:
-    parser = Parser(prog="python -m analysis", description=__doc__.replace("`", ""))
+    parser = Parser(
+        prog="python -m analysis",
+        description=__doc__.replace("`", ""),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("results", type=Path, help="folder of one sweep, with tables/trials/KEY.parquet")
     parser.add_argument("names", nargs="*", metavar="NAME", help="figures and tables to make (default: all)")
     parser.add_argument(

@@ -88,7 +88,12 @@ class Spread:
     """Their degrees of freedom."""
 
     def half(self, weights: ArrayLike = 1.0, level: float = LEVEL) -> float:
-        """Half width of the interval of the weighted sum of the means.
+        """Half width of the interval of the weighted sum of the means."""
+        variance, freedom = self.variance(weights)
+        return float(stdtrit(freedom, (1 + level) / 2)) * math.sqrt(variance) if variance > 0 else 0.0
+
+    def variance(self, weights: ArrayLike = 1.0) -> tuple[float, float]:
+        """Variance of the weighted sum of the means, and its degrees of freedom; (0, inf) for values without noise.
 
         The variance is seeds + images − interaction, each component (seeds − interaction, images − interaction) at
         least 0. Degrees of freedom as of Satterthwaite (1946): a mean square above that of the interaction counts in
@@ -100,9 +105,7 @@ class Spread:
         counts = [min(max(2 * square / both - 1, 0.0), 1.0) if both > 0 else 1.0 for square in (seeds, images)]
         squares = zip((seeds, images, both), (*counts, 1.0), self.freedom, strict=True)
         spent = sum(count * square**2 / freedom for square, count, freedom in squares if freedom)
-        if spent <= 0:
-            return 0.0
-        return float(stdtrit(total**2 / spent, (1 + level) / 2)) * math.sqrt(total)
+        return (total, total**2 / spent) if spent > 0 else (0.0, math.inf)
 
 
 def mean_interval(values: Iterable[float], level: float = LEVEL) -> Estimate | None:

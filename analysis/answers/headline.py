@@ -22,21 +22,21 @@ def answer_questions(tables: Tables) -> dict[Setting, list[str]]:
     for setting, by_name in best_by_construction(tables).items():
         linked = [by_name[name] for name in sorted(connected(by_name), key=lambda name: facts(name).lead)]
         deep = by_name.get(REFERENCE)
-        lines = [_midpoint_sentence(tables, by_name)]
+        lines = [midpoint_sentence(tables, by_name)]
         if deep:
-            lines += [_accuracy_sentence(tables, c, deep) for c in linked]
-            lines += [_closed_sentence(tables, by_name, metric) for metric in METRICS]
+            lines += [accuracy_sentence(tables, c, deep) for c in linked]
+            lines += [closed_sentence(tables, by_name, metric) for metric in METRICS]
         lines += [verdict_sentences(tables, c) for c in [*linked, *([deep] if deep else [])]]
         if deep:
-            lines += [_decomposition_sentence(tables, c, deep) for c in linked]
-        lines += [_soup_sentence(tables, c) for c in linked]
-        lines += [_worth_sentence(tables, c) for c in linked]
+            lines += [decomposition_sentence(tables, c, deep) for c in linked]
+        lines += [soup_sentence(tables, c) for c in linked]
+        lines += [worth_sentence(tables, c) for c in linked]
         first, *others = [line for line in lines if line] or [""]
         by_setting[setting] = [line for line in (first, _seeds_sentence(list(by_name.values())), *others) if line]
     return by_setting
 
 
-def _midpoint_sentence(tables: Tables, by_name: dict[str, Configuration]) -> str:
+def midpoint_sentence(tables: Tables, by_name: dict[str, Configuration]) -> str:
     """State the accuracy halfway between independent networks, and between members of each connected ensemble."""
     chosen = [*connected(by_name), *({REFERENCE} & by_name.keys())]
     midpoints = {name: at for name in chosen if (at := midpoint_accuracy(tables, by_name[name]))}
@@ -63,7 +63,7 @@ def _midpoint_words(at: Midpoint) -> str:
     return f"{'falls to' if at.falls else 'stays at'} {at.middle.mean:.0f} %"
 
 
-def _accuracy_sentence(tables: Tables, configuration: Configuration, deep: Configuration) -> str:
+def accuracy_sentence(tables: Tables, configuration: Configuration, deep: Configuration) -> str:
     """State the difference in accuracy to the deep ensemble."""
     gap, name = paired_difference(tables, configuration, deep, "accuracy"), capitalised(configuration.construction)
     if gap is None or not enough_seeds(gap) or gap.half is None:
@@ -84,7 +84,7 @@ def _accuracy_sentence(tables: Tables, configuration: Configuration, deep: Confi
     )
 
 
-def _closed_sentence(tables: Tables, by_name: dict[str, Configuration], metric: str) -> str:
+def closed_sentence(tables: Tables, by_name: dict[str, Configuration], metric: str) -> str:
     """State the share of the gap between constrained and deep ensembles that distillation closes."""
     if "constrained" not in by_name or "distilled" not in by_name:
         return ""
@@ -106,7 +106,7 @@ def _closed_sentence(tables: Tables, by_name: dict[str, Configuration], metric: 
     return f"Distillation closes {signed(100 * share.value, 0)} % of {words} {ends}."
 
 
-def _decomposition_sentence(tables: Tables, configuration: Configuration, deep: Configuration) -> str:
+def decomposition_sentence(tables: Tables, configuration: Configuration, deep: Configuration) -> str:
     """Split the NLL gap to the deep ensemble into the members' quality and their diversity."""
     if REFERENCE not in facts(configuration.construction).compared_with:
         return ""
@@ -125,7 +125,7 @@ def _nats_words(gap: Estimate, above: str, below: str) -> str:
     return f"{abs(gap.mean):.3f} nats {above if gap.mean > 0 else below}" + (" (within the noise)" if noise else "")
 
 
-def _soup_sentence(tables: Tables, configuration: Configuration) -> str:
+def soup_sentence(tables: Tables, configuration: Configuration) -> str:
     """Compare the centroid, as one network, with the mean member and with the ensemble.
 
     Both differences are stated with their intervals; with fewer than three seeds neither is.
@@ -164,7 +164,7 @@ def _points_words(gap: Estimate, than: str) -> str:
     return f"{abs(gap.mean):.2f} points {way} accurate {than} (95 % CI {near:.2f} to {far:.2f})"
 
 
-def _worth_sentence(tables: Tables, configuration: Configuration) -> str:
+def worth_sentence(tables: Tables, configuration: Configuration) -> str:
     """State the deep-ensemble equivalent with its interval."""
     equivalent, members = deep_equivalent(tables, configuration), configuration.hyperparameters.get("members", "its")
     if equivalent is None:

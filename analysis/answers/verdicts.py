@@ -1,5 +1,6 @@
 """Verdicts for the report: decide from the outcomes of all seeds, with the reader's margin, by `stats.verdicts`."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -55,14 +56,61 @@ def judge_configuration(
     tables: Tables, configuration: Configuration, *, by: By = "accuracy", hull: bool = False,
     split: str | None = None, every_pair: bool = False, margin: float | None = None,
 ) -> Judgement | None:  # fmt: skip
-    """Decide from the outcomes of all seeds and name the weakest cell; None without outcomes."""
+    """Decide from the outcomes of all seeds and name the weakest cell.
+
+    It is the verdict that the sweep recorded where that is current and has the same margin, and else computed: a
+    published sweep keeps no losses of mixed networks. None without either.
+    """
     limit = margin_of(tables, configuration.rows, by) if margin is None else margin
-    joint = _joint_bounds(tables, tuple(configuration.keys), by, hull, split or tables.split, every_pair)
-    if limit is None or joint is None:
+    split = split or tables.split
+    if limit is None:
+        return None
+    if not every_pair and (recorded := _recorded_judgement(tables, configuration, by, hull, split, limit)):
+        return recorded
+    joint = _joint_bounds(tables, tuple(configuration.keys), by, hull, split, every_pair)
+    if joint is None:
         return None
     limits, named = joint
     seed, pair, alpha = limits.weakest
     return Judgement(decide(limits, limit), by, hull, *named[seed][pair][alpha])
+
+
+def _recorded_judgement(
+    tables: Tables, configuration: Configuration, by: By, hull: bool, split: str, margin: float
+) -> Judgement | None:  # fmt: skip
+    """Return the judgement of the same trials in `verdicts.json`; None without one, and for another margin."""
+    entry = tables.recorded_verdict(configuration.keys) or {}
+    recorded = (entry.get(split) or {}).get("hull" if hull else by)
+    finished = str(max((row["finished_at"] for row in configuration.rows if row.get("finished_at")), default=""))
+    if not recorded or entry.get("finished") != finished or not math.isclose(recorded["margin"], margin):
+        return None
+    weakest = recorded["weakest"]
+    limits = Bounds(
+        upper=_number(recorded["upper"], math.inf),
+        lower=_number(recorded["lower"], -math.inf),
+        weakest=(0, 0, 0),
+        weakest_mean=_number(weakest["mean"], -math.inf),
+        weakest_low=_number(weakest["low"], -math.inf),
+        weakest_high=_number(weakest["high"], math.inf),
+        seeds=len(entry["seeds"]),
+        images=recorded["images"],
+    )
+    verdict = Verdict(recorded["answer"], limits, margin, recorded["needed"])
+    return Judgement(verdict, by, hull, weakest["seed"], _recorded_cell(weakest))
+
+
+def _recorded_cell(weakest: Row) -> str:
+    """Name a network as `_cell_names` does."""
+    if "point" in weakest:
+        point = weakest["point"]
+        return "the centroid" if point == "centroid" else f"random point {point}"
+    i, j = weakest["pair"]
+    return f"members {i} and {j} at α = {weakest['alpha']:.2g}"
+
+
+def _number(value: float | None, otherwise: float) -> float:
+    """Return a number of a JSON file, which has null for one that is not finite."""
+    return otherwise if value is None else float(value)
 
 
 def in_one_basin(tables: Tables, configuration: Configuration, split: str | None = None) -> bool:

@@ -70,10 +70,20 @@ class Tables:
     @cached_property
     def dismissed(self) -> frozenset[str]:
         """Keys of trials whose configuration its sweep no longer chooses, by `verdicts.json`."""
+        dropped = [one["keys"] for one in self._verdict_entries if not one.get("chosen", True)]
+        return frozenset(chain.from_iterable(dropped))
+
+    def recorded_verdict(self, keys: Iterable[str]) -> Row | None:
+        """Return the entry of `verdicts.json` about exactly these trials; None without one."""
+        wanted = set(keys)
+        return next((entry for entry in self._verdict_entries if set(entry["keys"]) == wanted), None)
+
+    @cached_property
+    def _verdict_entries(self) -> list[Row]:
         entries: list[Row] = []
         for folder in (self.folder, *self.more):
             entries += read_json(folder / "verdicts.json").values()
-        return frozenset(chain.from_iterable(one["keys"] for one in entries if not one.get("chosen", True)))
+        return entries
 
     def column(self, metric: str, rows: Sequence[Row] | None = None, split: str | None = None) -> str:
         """Return the column of `metric` on the reported split, or on `split`. Raises Missing if no row has it.

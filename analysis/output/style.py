@@ -62,9 +62,9 @@ def rasterise(figure: Figure) -> np.ndarray:
     """Draw a figure at the resolution of its files; return its pixels [height, width, RGBA], uint8."""
     canvas, dpi = FigureCanvasAgg(figure), figure.dpi
     figure.dpi = RC["savefig.dpi"]
-    canvas.draw()
+    canvas.draw()  # type: ignore[no-untyped-call]
     figure.dpi = dpi
-    return np.asarray(canvas.buffer_rgba())
+    return np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
 
 
 def points_axis(axis: Any, low: float, high: float) -> None:

@@ -34,7 +34,7 @@ def build(tables: Tables) -> Sheet:
     if not chosen:
         raise Missing("no finished permuted trial")
     columns = [Column(name, name, name) for name in ("dataset", "model", "width", "method", "seeds")]
-    policies = _measured_policies(tables, list(chain.from_iterable(chosen.values())))
+    policies = measured_policies(tables, list(chain.from_iterable(chosen.values())))
     columns += [
         Column(f"{measure}_{policy}", f"{heading} {policy} (points)", f"{latex} {policy} (points)", digits=1)
         for policy, (measure, heading, latex) in product(policies, MEASURES)
@@ -68,7 +68,8 @@ def _matching_method(configuration: Configuration) -> str:
     return ", ".join(str(name) for name in names if name is not None and name != "first")
 
 
-def _measured_policies(tables: Tables, chosen: list[Configuration]) -> list[str]:
+def measured_policies(tables: Tables, chosen: list[Configuration]) -> list[str]:
+    """Return the BatchNorm policies under which some of these configurations have paths."""
     start = f"{tables.split}_q_bar_"
     schema = tables.trials.schema
     columns = [name for name in schema.names if name.startswith(start) and is_score(schema, name)]

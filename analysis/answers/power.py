@@ -1,0 +1,96 @@
+"""Seeds and images that would show a difference between two configurations, from the seeds that there are."""
+
+from analysis.answers.differences import estimate_values, paired_samples
+from analysis.answers.verdicts import margin_of
+from analysis.answers.words import counted
+from analysis.constructions import REFERENCE, label, order
+from analysis.data.queries import Configuration, Tables, best_by_construction
+from analysis.errors import Missing
+from analysis.output.sheet import Cell, Column, Sheet
+from stats.power import ENOUGH, Components, estimate_components, images_needed, judge_design, seeds_needed
+
+UNITS = {"accuracy": ("point", "points", 2), "nll": ("nat", "nats", 3)}
+"""Metric → its unit for one, for several, and digits."""
+SEEDS = (2, 3, 5, 10, 20)
+IMAGES = (1, 4)
+"""Multiples of the test images that the table shows."""
+
+
+def difference_of_interest(tables: Tables, configuration: Configuration, metric: str) -> float | None:
+    """Return the difference that a study should show: half the margin, 1 accuracy point by default; None if unknown."""
+    by = "accuracy" if metric == "accuracy" else "loss"
+    margin = margin_of(tables, configuration.rows, by)  # type: ignore[arg-type]
+    return None if margin is None else margin / 2
+
+
+def power_sentence(tables: Tables, x: Configuration, y: Configuration, metric: str) -> str:
+    """Say what it takes to show a difference of interest; an empty text where the interval excludes 0.
+
+    Variances are those of the seeds in common. One seed tells nothing about others.
+    """
+    values, wanted = paired_samples(tables, [x, y], [metric] * 2), difference_of_interest(tables, x, metric)
+    if values is None or wanted is None:
+        return ""
+    gap = values[0] - values[1]
+    seeds, images = gap.shape
+    found, components = estimate_values(gap), estimate_components(gap)
+    if components is None:
+        return "One seed does not tell how many it would take."
+    if found and found.interval and not found.interval[0] <= 0 <= found.interval[1]:
+        return ""
+    _, unit, digits = UNITS[metric]
+    size = f"a difference of {wanted:.{digits}f} {unit}"
+    now = judge_design(components, wanted, seeds, images).power
+    if now >= ENOUGH:
+        return f"These {seeds} seeds would show {size} with {100 * now:.0f} % power."
+    return f"We could not tell: {size} would take {_needed_words(components, wanted, seeds, images)} (80 % power)."
+
+
+def _needed_words(components: Components, difference: float, seeds: int, images: int) -> str:
+    if needed := seeds_needed(components, difference, images):
+        return counted(needed, "seed")
+    more = images_needed(components, difference, seeds)
+    return f"more than these images: {counted(more, 'image')}" if more else "more images than can be had"
+
+
+def power_table(tables: Tables, difference: float, metric: str = "accuracy") -> Sheet:
+    """Build a table of seeds × images for each construction against the deep ensemble: half width and power.
+
+    Raises Missing if no construction shares two seeds with a deep ensemble.
+    """
+    names = ("dataset", "model", "comparison", "seeds", "images", "half width", "power", "seeds needed")
+    columns = [Column(name, name, name) for name in names]
+    blocks, keys = [], []
+    for (dataset, model), by_name in best_by_construction(tables).items():
+        deep = by_name.get(REFERENCE)
+        if deep is None:
+            continue
+        for name in order(by_name.keys() - {REFERENCE}):
+            values = paired_samples(tables, [by_name[name], deep], [metric] * 2)
+            components = None if values is None else estimate_components(values[0] - values[1])
+            if values is None or components is None:
+                continue
+            pilot = values[0].shape[1]
+            start = [Cell(dataset), Cell(model), Cell(f"{label(name)} − deep")]
+            counts = [pilot * more for more in IMAGES] if pilot > 1 else [1]
+            blocks.append([[*start, *row] for row in _design_rows(components, difference, counts, UNITS[metric][2])])
+            keys += [*by_name[name].keys, *deep.keys]
+    if not blocks:
+        raise Missing("no construction shares two seeds with a deep ensemble of its recipe")
+    note = (
+        f"A true difference of {difference:g} {UNITS[metric][1]}: half width of the 95 % interval to expect, and the "
+        "probability that it excludes 0. Variances are those of the seeds there are. images = 1: over seeds alone. "
+        "seeds needed: for 80 % power."
+    )
+    return Sheet(columns, blocks, note, keys)
+
+
+def _design_rows(components: Components, difference: float, counts: list[int], digits: int) -> list[list[Cell]]:
+    rows = []
+    for images in counts:
+        needed = seeds_needed(components, difference, images)
+        for seeds in SEEDS:
+            design = judge_design(components, difference, seeds, images)
+            numbers = [Cell(f"{seeds}"), Cell(f"{images:,}"), Cell(f"{design.half:.{digits}f}")]
+            rows.append([*numbers, Cell(f"{100 * design.power:.0f} %"), Cell(f"{needed:,}" if needed else "images")])
+    return rows

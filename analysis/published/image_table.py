@@ -1,0 +1,66 @@
+"""The table `outcomes` of a published sweep: what is kept of it, and its encoding.
+
+Kept are, of reported trials and on test: the ensemble, members and soup with correctness and losses; mixed networks of
+paths and hull with correctness alone; and means over subsets of deep ensembles, the curve of the deep-ensemble
+equivalent. Verdicts by loss are in `verdicts.json`.
+"""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from analysis.constructions import REFERENCE
+from analysis.data.results import Row
+from analysis.published import image_codes
+from sweeps.storage.outcomes import LISTS
+
+SPLIT = "test"
+MIXED = ("path", "hull")
+SUBSETS = "size"
+HALVES = pa.list_(pa.field("element", pa.float16()))
+CODED = {name: (f"{name}_codes", f"{name}_levels") for name in LISTS}
+"""Column of values per image → the columns that stand for it."""
+
+
+def trim(table: pa.Table, row: Row) -> pa.Table:
+    """Return the rows of a trial's `outcomes` that are published, mixed networks without their losses."""
+    compute = pa.compute
+    table = table.filter(compute.equal(table["split"], SPLIT))
+    if row["construction"] != REFERENCE:
+        table = table.filter(compute.not_equal(table["kind"], SUBSETS))
+    mixed = compute.is_in(table["kind"], pa.array(MIXED))
+    place = table.schema.get_field_index("nll")
+    kept = compute.if_else(mixed, pa.nulls(table.num_rows, HALVES), table["nll"].cast(HALVES))
+    return table.set_column(place, table.schema.field(place), kept.cast(table.schema.field(place).type))
+
+
+def encode(table: pa.Table) -> pa.Table:
+    """Replace each list of half-precision values by the bytes and levels of `image_codes`."""
+    for name, columns in CODED.items():
+        place, field = table.schema.get_field_index(name), table.schema.field(name)
+        coded = [_encode_values(values) for values in table[name].to_numpy()]
+        codes, levels = (pa.array([one and one[part] for one in coded], kind) for part, kind in _PARTS)
+        what = {**(field.metadata or {}), b"levels": b"mean of each bin; codes name the bin of each image"}
+        table = table.set_column(place, pa.field(columns[1], HALVES, metadata=what), levels)
+        table = table.add_column(place, pa.field(columns[0], pa.binary(), metadata=what), codes)
+    return table
+
+
+def decode(table: pa.Table) -> pa.Table:
+    """Undo `encode`."""
+    for name, (codes, levels) in CODED.items():
+        field = table.schema.field(codes)
+        place = table.schema.get_field_index(codes)
+        pairs = zip(table[codes].to_pylist(), table[levels].to_numpy(), strict=True)
+        values = [None if code is None else image_codes.decode(code, level) for code, level in pairs]
+        what = {key: text for key, text in (field.metadata or {}).items() if key != b"levels"}
+        table = table.drop_columns([codes, levels])
+        table = table.add_column(place, pa.field(name, HALVES, metadata=what or None), pa.array(values, HALVES))
+    return table
+
+
+_PARTS = ((0, pa.binary()), (1, HALVES))
+
+
+def _encode_values(values: np.ndarray | None) -> tuple[bytes, np.ndarray] | None:
+    return None if values is None else image_codes.encode(np.asarray(values, dtype=np.float16))

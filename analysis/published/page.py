@@ -1,0 +1,173 @@
+"""Write docs/results.md and its figure from the published sweeps: the answer, ten questions, costs, reproduction.
+
+The page says nothing about when or where it was written: the same results give the same bytes.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.answers.headline import accuracy_sentence, closed_sentence, midpoint_sentence
+from analysis.answers.words import counted, join_names
+from analysis.constructions import REFERENCE
+from analysis.data.configurations import is_finished
+from analysis.errors import Missing
+from analysis.figures import paths
+from analysis.output import style
+from analysis.output.sheet import Cell, Column, Sheet
+from analysis.published.questions import QUESTIONS, Question
+from analysis.published.spending import spending_table
+from analysis.published.sweeps import HEADLINE, Case, Sweep, list_cases, opened_sweeps
+
+PICTURE = "results/headline.png"
+"""Figure of the page, relative to it."""
+START, END = "<!-- results: begin -->", "<!-- results: end -->"
+"""Markers around the block that a README quotes from the page."""
+DPI = 110
+LETTERS = "abcdefghij"
+NO_HEADLINE = "Not measured yet: the sweep `headline` is not published."
+INTRODUCTION = """# Results
+
+How good is a single basin? `make results` writes this page from the sweeps in
+[`results/published/`](studies.md#publish-your-results), and from nothing else. Every interval has 95 % confidence, over
+seeds and test images where both are known. Validation chose the configurations; the numbers are of the test split."""
+CAVEAT = (
+    "Differences are paired by seed and image, without correction for the number of questions. A verdict holds for the "
+    "seeds that it names ([definitions](definitions.md)). *We could not tell* comes with the number of seeds that "
+    "would show half the margin of the verdicts, 1 accuracy point by default, with 80 % power "
+    "(`python -m analysis power`)."
+)
+
+
+def write_page(published: Path, docs: Path) -> list[Path]:
+    """Write the page and its figure into the folder of the documents; return the files written.
+
+    Raises BadInput for a damaged sweep.
+    """
+    with opened_sweeps(published) as sweeps:
+        files = [docs / "results.md"]
+        files[0].write_text(page_text(sweeps), encoding="utf-8")
+        picture = docs / PICTURE
+        if case := headline_case(sweeps):
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            if _draw_headline(case, picture):
+                files.append(picture)
+    return files
+
+
+def page_text(sweeps: Sequence[Sweep]) -> str:
+    """Return the page in Markdown."""
+    parts = [INTRODUCTION, "## The answer", _answer_text(sweeps), CAVEAT, "## Sweeps", _sweeps_text(sweeps)]
+    for letter, question in zip(LETTERS, QUESTIONS, strict=True):
+        parts += [f"## ({letter}) {question.title}", *_question_text(question, sweeps)]
+    parts += ["## What it cost", _cost_text(sweeps), "## Reproduce", _reproduction_text(sweeps)]
+    return "\n\n".join(parts) + "\n"
+
+
+def headline_case(sweeps: Sequence[Sweep]) -> Case | None:
+    """Return the dataset and model of the headline with most trials; None if it is not published."""
+    cases = [case for case in list_cases(sweeps) if case.sweep.name == HEADLINE]
+    return max(cases, key=lambda case: sum(len(c.rows) for c in case.chosen.values()), default=None)
+
+
+def headline_sentences(case: Case) -> list[str]:
+    """Return up to three sentences: halfway, the cost of connectivity, and what distillation gives back."""
+    tables, chosen, deep = case.tables, case.chosen, case.chosen.get(REFERENCE)
+    sentences = [midpoint_sentence(tables, chosen)]
+    if deep and "constrained" in chosen:
+        sentences.append(accuracy_sentence(tables, chosen["constrained"], deep))
+    if deep and "distilled" in chosen:
+        closed = closed_sentence(tables, chosen, "accuracy")
+        sentences.append(closed or accuracy_sentence(tables, chosen["distilled"], deep))
+    return [sentence for sentence in sentences if sentence]
+
+
+def readme_block(sweeps: Sequence[Sweep]) -> str:
+    """Return the lines that a README shows between `START` and `END`."""
+    case = headline_case(sweeps)
+    if case is None:
+        return NO_HEADLINE
+    lines = [f"- {sentence}" for sentence in headline_sentences(case)]
+    seeds = min(len(c.rows) for c in case.chosen.values())
+    return "\n".join(
+        [*lines, "", f"({', '.join(case.setting)}, {counted(seeds, 'seed')}; [results](docs/results.md).)"]
+    )
+
+
+def quoted_block(readme: str) -> str | None:
+    """Return what a README has between the markers; None without them."""
+    if START not in readme or END not in readme:
+        return None
+    return readme.partition(START)[2].partition(END)[0].strip()
+
+
+def _answer_text(sweeps: Sequence[Sweep]) -> str:
+    case = headline_case(sweeps)
+    if case is None:
+        return NO_HEADLINE
+    lines = [f"- {sentence}" for sentence in headline_sentences(case)]
+    caption = f"Accuracy on the line between two members, and its excess over the chord ({', '.join(case.setting)})"
+    picture = [f"![{caption}]({PICTURE})", ""] if paths.curves_by_setting(case.tables).get(case.setting) else []
+    return "\n".join([*picture, *lines])
+
+
+def _draw_headline(case: Case, file: Path) -> bool:
+    """Draw accuracy along the paths; return whether there are any."""
+    with style.house_style():
+        try:
+            figure = paths.draw(case.tables).figure
+        except Missing:
+            return False
+        style.fix_layout(figure)
+        figure.savefig(file, dpi=DPI, metadata={})
+    return True
+
+
+def _question_text(question: Question, sweeps: Sequence[Sweep]) -> list[str]:
+    return question.answer(sweeps) or [f"Not measured yet: it needs {question.needs}."]
+
+
+def _sweeps_text(sweeps: Sequence[Sweep]) -> str:
+    if not sweeps:
+        return "No sweep is published yet."
+    names = ("sweep", "about", "trials", "reported seeds", "machine", "finished", "commits")
+    rows = [[Cell(text) for text in _sweep_facts(sweep)] for sweep in sweeps]
+    note = "trials: finished ones. The commits are those of the code that ran them."
+    return Sheet([Column(name, name, name) for name in names], [rows], note, []).markdown().rstrip()
+
+
+def _sweep_facts(sweep: Sweep) -> list[str]:
+    rows = sweep.tables.rows
+    finished = [row for row in rows if is_finished(row)]
+    lost = f" ({len(rows) - len(finished)} diverged or stopped)" if len(rows) > len(finished) else ""
+    seeds = max((len(c.rows) for case in list_cases([sweep]) for c in case.chosen.values()), default=0)
+    dates = sorted(f"{row['finished_at']:%Y-%m-%d}" for row in rows if row.get("finished_at"))
+    when = "–" if not dates else dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    machines, commits = (
+        sorted({str(row[name]) for row in rows if row.get(name)}) for name in ("device_name", "commit")
+    )
+    short = ", ".join(f"`{commit[:8]}`" for commit in commits)
+    facts = [sweep.name, sweep.summary or "–", f"{len(finished)}{lost}", str(seeds)]
+    return [*facts, join_names(machines) or "–", when, short or "–"]
+
+
+def _cost_text(sweeps: Sequence[Sweep]) -> str:
+    return spending_table(sweeps) if sweeps else "Nothing yet."
+
+
+def _reproduction_text(sweeps: Sequence[Sweep]) -> str:
+    name, key = HEADLINE, "KEY"
+    if case := headline_case(sweeps) or next(iter(list_cases(sweeps)), None):
+        name, key = case.sweep.name, next(iter(case.chosen.values())).keys[0]
+    return "\n".join(
+        [
+            "```sh",
+            "make results  # write this page again",
+            f"python -m analysis restore {name}  # into results/{name}, for every command of launch.py",
+            f"python launch.py show {key} && python launch.py rerun {key}  # one trial: its row, and the same again",
+            f"python launch.py sweep results/published/{name}/study.toml --name {name}  # run what is missing",
+            "```",
+            "",
+            "`rerun` compares every number bit for bit on the same kind of machine. It and `sweep` need the images: "
+            "`--data PATH` ([data](data.md)).",
+        ]
+    )

@@ -1,0 +1,50 @@
+"""How far permutations of hidden units connect independent networks, by width and BatchNorm policy."""
+
+from collections.abc import Sequence
+
+from analysis.answers.differences import paired_difference
+from analysis.answers.verdicts import find_verdict, verdict_word
+from analysis.answers.words import in_words
+from analysis.data.queries import Configuration, configurations, deep_reference
+from analysis.errors import Missing
+from analysis.published.sweeps import Case, Sweep, list_cases
+from analysis.tables import alignment
+
+TITLE = "How far do permutations get?"
+NEEDS = "a sweep with `deep` and `permuted` ensembles; a grid of `width` and several `policies` for where"
+
+
+def answer(sweeps: Sequence[Sweep]) -> list[str]:
+    """State how much lower the barrier is after alignment, by width and policy, then the table of alignment."""
+    lines = []
+    tables = []
+    cases = list_cases(sweeps)
+    for case in cases:
+        for permuted in _permuted_by_width(case):
+            lines += [f"- {case.words}, {line}" for line in _barrier_sentences(case, permuted)]
+    for sweep in dict.fromkeys(case.sweep for case in cases):
+        try:
+            tables.append(f"**{sweep.name}**\n\n{alignment.build(sweep.tables).markdown().rstrip()}")
+        except Missing:
+            continue
+    return ["\n".join(lines), *tables] if lines else []
+
+
+def _permuted_by_width(case: Case) -> list[Configuration]:
+    chosen = [c for c in configurations(case.tables) if c.setting == case.setting and c.construction == "permuted"]
+    return sorted(chosen, key=lambda c: (c.hyperparameters.get("width") or 0.0, c.keys))
+
+
+def _barrier_sentences(case: Case, permuted: Configuration) -> list[str]:
+    deep = deep_reference(case.tables, permuted)
+    if deep is None:
+        return []
+    width = permuted.hyperparameters.get("width")
+    start = "" if width is None else f"width ×{width:g}: "
+    verdict = verdict_word(find_verdict(case.tables, permuted))
+    lines = []
+    for policy in alignment.measured_policies(case.tables, [permuted]):
+        gap = paired_difference(case.tables, permuted, deep, f"barrier_{policy}")
+        words = in_words("the largest barrier of permuted", "that of deep", gap, f"points ({policy})", 1)
+        lines.append(f"{start}{words}.")
+    return [*lines, f"{start}in one basin: {verdict}."]

@@ -1,0 +1,127 @@
+"""The page of results: ten questions, from published sweeps alone, the same text every time."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from analysis.__main__ import main
+from analysis.answers.differences import paired_difference
+from analysis.answers.worth import deep_equivalent, spell_out
+from analysis.data.queries import best_by_construction
+from analysis.published.command import run
+from analysis.published.page import END, START, page_text, quoted_block, readme_block, write_page
+from analysis.published.questions import QUESTIONS
+from analysis.published.sweeps import opened_sweeps
+
+TEN = 10
+
+
+@pytest.fixture(scope="module")
+def page(published, tmp_path_factory) -> str:
+    docs = tmp_path_factory.mktemp("docs")
+    assert write_page(published, docs) == [docs / "results.md", docs / "results/headline.png"]
+    return (docs / "results.md").read_text(encoding="utf-8")
+
+
+def section(page: str, title: str) -> str:
+    return page.partition(f") {title}\n")[2].partition("\n## ")[0]
+
+
+def of_question(page: str, number: int) -> str:
+    return section(page, QUESTIONS[number].title)
+
+
+def test_the_committed_page_is_that_of_the_committed_sweeps(root):
+    """After a sweep is published, `make results` is due."""
+    with opened_sweeps(root / "results/published") as sweeps:
+        assert (root / "docs/results.md").read_text(encoding="utf-8") == page_text(sweeps)
+        quoted = quoted_block((root / "README.md").read_text(encoding="utf-8"))
+        assert quoted is None or quoted == readme_block(sweeps).strip()
+
+
+def test_a_readme_may_quote_the_answer(published):
+    with opened_sweeps(published) as sweeps:
+        block = readme_block(sweeps)
+    assert quoted_block(f"before\n{START}\n{block}\n{END}\nafter") == block
+    assert quoted_block("# No markers") is None
+    assert block.count("\n- ") == 2
+    assert run(["results", "--readme", "--published", str(published)]) == f"{START}\n{block}\n{END}"
+
+
+def test_without_sweeps_it_says_what_will_be_measured():
+    page = page_text([])
+    assert len(QUESTIONS) == TEN
+    for number, question in enumerate(QUESTIONS):
+        assert of_question(page, number).strip() == f"Not measured yet: it needs {question.needs}."
+    assert "Not measured yet: the sweep `headline` is not published." in page
+    assert not any(character.isdigit() for character in section(page, QUESTIONS[0].title))
+
+
+def test_the_same_sweeps_give_the_same_page(published, page):
+    with opened_sweeps(published) as sweeps:
+        assert page_text(sweeps) == page
+
+
+def test_the_answer_comes_first_and_only_from_the_headline(published, page, tmp_path):
+    answer = page.partition("## The answer\n")[2].partition("\n## ")[0]
+    assert "results/headline.png" in answer
+    assert "Halfway between two independent networks accuracy falls to" in answer
+    other = shutil.copytree(published / "headline", tmp_path / "published/another").parent
+    write_page(other, tmp_path)
+    text = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert "the sweep `headline` is not published" in text
+    assert of_question(text, 0) == of_question(page, 0).replace("**headline**", "**another**")
+
+
+def test_numbers_are_those_of_the_answers(published, page):
+    """Cost, parts of the gap, soup and equivalent, from the functions that the report uses."""
+    with opened_sweeps(published) as (sweep,):
+        chosen = best_by_construction(sweep.tables)["digits", "resnet8"]
+        gap = paired_difference(sweep.tables, chosen["constrained"], chosen["deep"], "accuracy")
+        members = paired_difference(sweep.tables, chosen["constrained"], chosen["deep"], "member_mean_nll")
+        soup = paired_difference(sweep.tables, chosen["constrained"], chosen["constrained"], "soup_nll", "nll")
+        worth = deep_equivalent(sweep.tables, chosen["distilled"])
+    assert f"{abs(gap.mean):.2f} points" in of_question(page, 0)
+    assert f"{abs(members.mean):.3f} nats" in of_question(page, 5)
+    assert f"{abs(soup.mean):.3f} nats" in of_question(page, 7)
+    assert spell_out(worth) in of_question(page, 8)
+
+
+def test_what_was_not_measured_is_said_with_what_it_needs(page):
+    assert "it needs sweeps with" in of_question(page, 4)  # a single model
+
+
+def test_facts_of_the_runs_come_from_the_rows(page):
+    facts = page.partition("## Sweeps\n")[2].partition("\n## ")[0]
+    assert "Every construction, three seeds" in facts
+    assert "`c0ffee`" in facts
+    assert "| headline" in facts
+
+
+def test_commands_answer_a_mistake_in_a_line(sweep, tmp_path, refused_analysis):
+    assert "no published sweep" in refused_analysis("restore", "--published", str(tmp_path))
+    assert "--study" in refused_analysis("publish", str(sweep), "--to", str(tmp_path / "out"))
+
+
+@pytest.fixture
+def refused_analysis(capsys):
+    def refuse(*arguments: str) -> str:
+        assert main(arguments) == 2
+        return capsys.readouterr().err
+
+    return refuse
+
+
+def test_publish_and_restore_from_the_command_line(sweep, tmp_path, capsys):
+    study, out = tmp_path / "study.toml", tmp_path / "out"
+    study.write_text('summary = "x"\n')
+    assert main(["publish", str(sweep), "--study", str(study), "--to", str(out)]) == 0
+    assert "18 trials, written" in capsys.readouterr().out
+    assert main(["publish", str(sweep), "--to", str(out)]) == 0
+    assert "18 trials, unchanged" in capsys.readouterr().out
+    assert main(["restore", "--published", str(out), "--storage", str(tmp_path / "results")]) == 0
+    assert "18 trials restored" in capsys.readouterr().out
+    assert main(["power", str(tmp_path / "results/headline"), "--difference", "1"]) == 0
+    assert "constrained − deep" in capsys.readouterr().out
+    assert Path(tmp_path / "results/headline/tables/trials/da7a-50-r-deep-0.parquet").exists()
