@@ -107,6 +107,20 @@ def list_published(folder: Path) -> list[Path]:
     return sorted(file.parent for file in folder.glob(f"*/{TRIALS}.parquet"))
 
 
+def dataset_names(folder: Path) -> dict[str, str]:
+    """Return the names that `datasets.toml` gives to images, by their hash; none without the file.
+
+    Raises BadInput if the file is damaged.
+    """
+    file = folder / "datasets.toml"
+    try:
+        return {key: str(name) for key, name in tomllib.loads(file.read_text(encoding="utf-8")).items()}
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise BadInput(f"{file}: {error}") from error
+
+
 def study_summary(published: Path) -> str:
     """Return the summary that the study file gives, or an empty text."""
     try:

@@ -88,9 +88,7 @@ def readme_block(sweeps: Sequence[Sweep]) -> str:
         return NO_HEADLINE
     lines = [f"- {sentence}" for sentence in headline_sentences(case)]
     seeds = min(len(c.rows) for c in case.chosen.values())
-    return "\n".join(
-        [*lines, "", f"({', '.join(case.setting)}, {counted(seeds, 'seed')}; [results](docs/results.md).)"]
-    )
+    return "\n".join([*lines, "", f"({case.where}, {counted(seeds, 'seed')}; [results](docs/results.md).)"])
 
 
 def quoted_block(readme: str) -> str | None:
@@ -105,7 +103,7 @@ def _answer_text(sweeps: Sequence[Sweep]) -> str:
     if case is None:
         return NO_HEADLINE
     lines = [f"- {sentence}" for sentence in headline_sentences(case)]
-    caption = f"Accuracy on the line between two members, and its excess over the chord ({', '.join(case.setting)})"
+    caption = f"Accuracy on the line between two members, and its excess over the chord ({case.where})"
     picture = [f"![{caption}]({PICTURE})", ""] if paths.curves_by_setting(case.tables).get(case.setting) else []
     return "\n".join([*picture, *lines])
 

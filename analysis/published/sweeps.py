@@ -1,14 +1,14 @@
 """Published sweeps as tables to ask, each on its own: sweeps differ in recipe, and share no reference."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from analysis.data.queries import Configuration, Setting, Tables, best_by_construction, read_tables
-from analysis.published.files import list_published, restore, study_summary
+from analysis.published.files import dataset_names, list_published, restore, study_summary
 
 HEADLINE = "headline"
 """Name of the sweep that answers the question of the paper at the top of the page."""
@@ -22,6 +22,8 @@ class Sweep:
     tables: Tables
     summary: str = ""
     """What the study file says it is about."""
+    datasets: Mapping[str, str] = field(default_factory=dict)
+    """Hash of the images → what the dataset is called in sentences."""
 
     @cached_property
     def cases(self) -> list["Case"]:
@@ -44,9 +46,17 @@ class Case:
         return self.sweep.tables
 
     @property
+    def where(self) -> str:
+        """Dataset, by the name that its images have in `datasets.toml`, and model."""
+        dataset, model = self.setting
+        hashes = {str(row.get("data_hash")) for c in self.chosen.values() for row in c.rows}
+        names = {self.sweep.datasets.get(known, dataset) for known in hashes}
+        return f"{', '.join(sorted(names))}, {model}"
+
+    @property
     def words(self) -> str:
         """Sweep, dataset and model, as the start of a line in Markdown."""
-        return f"**{self.sweep.name}** ({', '.join(self.setting)})"
+        return f"**{self.sweep.name}** ({self.where})"
 
 
 def list_cases(sweeps: Sequence[Sweep]) -> list[Case]:
@@ -61,9 +71,9 @@ def list_cases(sweeps: Sequence[Sweep]) -> list[Case]:
 def opened_sweeps(folder: Path) -> Iterator[list[Sweep]]:
     """Read the published sweeps of a folder; they lie in a temporary folder until the end."""
     with TemporaryDirectory(prefix="published-") as storage:
-        sweeps = []
+        sweeps, names = [], dataset_names(folder)
         for published in list_published(folder):
             restore(published, Path(storage, published.name))
             tables = read_tables(Path(storage, published.name))
-            sweeps.append(Sweep(published.name, tables, study_summary(published)))
+            sweeps.append(Sweep(published.name, tables, study_summary(published), names))
         yield sweeps

@@ -9,10 +9,11 @@ from analysis.__main__ import main
 from analysis.answers.differences import paired_difference
 from analysis.answers.worth import deep_equivalent, spell_out
 from analysis.data.queries import best_by_construction
+from analysis.errors import BadInput
 from analysis.published.command import run
 from analysis.published.page import END, START, page_text, quoted_block, readme_block, write_page
 from analysis.published.questions import QUESTIONS
-from analysis.published.sweeps import opened_sweeps
+from analysis.published.sweeps import list_cases, opened_sweeps
 
 TEN = 10
 
@@ -125,3 +126,24 @@ def test_publish_and_restore_from_the_command_line(sweep, tmp_path, capsys):
     assert main(["power", str(tmp_path / "results/headline"), "--difference", "1"]) == 0
     assert "constrained − deep" in capsys.readouterr().out
     assert Path(tmp_path / "results/headline/tables/trials/da7a-50-r-deep-0.parquet").exists()
+
+
+def test_datasets_have_the_names_that_a_file_gives_to_their_images(published, tmp_path):
+    folder = shutil.copytree(published, tmp_path / "published")
+    with opened_sweeps(folder) as sweeps:
+        (before,) = {case.where for case in list_cases(sweeps)}
+    (folder / "datasets.toml").write_text('da7a = "Ten things, a copy"\nbeef = "Others"\n')
+    with opened_sweeps(folder) as sweeps:
+        (after,) = {case.where for case in list_cases(sweeps)}
+        assert f"({after})" in list_cases(sweeps)[0].words
+        assert after in page_text(sweeps)
+    dataset, _, model = before.partition(", ")
+    assert dataset
+    assert after == f"Ten things, a copy, {model}"
+
+
+def test_a_damaged_file_of_names_is_named(published, tmp_path):
+    folder = shutil.copytree(published, tmp_path / "published")
+    (folder / "datasets.toml").write_text("da7a = \n")
+    with pytest.raises(BadInput, match=r"datasets\.toml"), opened_sweeps(folder):
+        pass
