@@ -49,12 +49,12 @@ class Settings:
 
     counts: str = "128,256,512,1024,2048"
     """Training images that statistics are estimated from."""
-    draws: Annotated[int, Bounds(2)] = 5
+    draws: Annotated[int, Bounds(2)] = 3
     """Random draws of each number of images."""
     members: Annotated[int, Bounds(2)] = 3
     """Networks of each ensemble, K."""
-    precision: Precision = "float32"
-    """Arithmetic of mixed networks."""
+    precision: Precision = "bfloat16"
+    """Arithmetic of training and of mixed networks."""
     changes: str = ""
     """Fields of both trials to change, as field=value, separated by commas."""
 
@@ -122,13 +122,16 @@ def base_trial(data: Path | None) -> Trial:
     """The trial that both ensembles start from."""
     if data is None:
         return digits_base()
-    photographs = {"model": "resnet8", "train_size": 8000, "val_size": 100, "test_size": 3000, "epochs": 8}
+    photographs = {"model": "resnet8", "train_size": 4000, "val_size": 100, "test_size": 1500, "epochs": 5}
     return overlay(small_images_base(data), photographs)
 
 
 def _train_ensemble(name: str, settings: Settings, place: Place) -> tuple[Task, Stack]:
     changes = parse_assignments(filter(None, settings.changes.split(",")))
-    trial = overlay(base_trial(place.data), {**ENSEMBLES[name], "members": settings.members, **changes})
+    trial = overlay(
+        base_trial(place.data),
+        {**ENSEMBLES[name], "members": settings.members, "precision": settings.precision, **changes},
+    )
     task = open_task(trial, place)
     announce(f"{name}: train {settings.members} networks for {trial.training.epochs} epochs")
     *_, ensemble = trial.construction.grow(task)

@@ -1,6 +1,6 @@
 """Score the mixtures of one ensemble's members on several splits, once each."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -13,6 +13,8 @@ from basin.connectivity.batchnorm import POLICIES, Mixer, MixingContext
 from basin.data import Images
 from basin.metrics.prediction import label_log_probs
 from basin.prediction import even_places, predict_here
+from basin.stack import Stack
+from basin.training.network import Network
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +62,7 @@ class Probe:
         fresh = list(dict.fromkeys(name for name in names if name not in self._seen))
         if fresh:
             mixer, way = self._policy_mixer(policy), self.context.way
+            self._predictor  # noqa: B018 (made here, not by several threads at once)
             asked = torch.tensor([row for _, row in fresh], dtype=torch.float64)
             parts = way.map(lambda chosen: self._score_rows(mixer, asked[chosen]), way.parts(len(asked)))
             # The only synchronisation with a GPU: the first copy waits, the others find finished work.
@@ -85,12 +88,19 @@ class Probe:
             self._mixers[policy] = POLICIES[policy](self.context)
         return self._mixers[policy]
 
+    @cached_property
+    def _predictor(self) -> tuple[Network, Callable[[Stack], Stack]]:
+        """The network that mixed networks predict with, and what makes its weights of theirs."""
+        example, _ = self._joined_images.take(torch.arange(min(2, len(self._joined_images))))
+        return self.context.network.without_batchnorms(self.context.data.normalise(example))
+
     def _score_rows(self, mixer: Mixer, rows: Tensor) -> Asked:
         """Score some networks, on the network's device."""
         context, count = self.context, len(rows)
-        thetas = mixer(rows[even_places(count)] if context.way.name == "graphs" else rows)
+        mixed = mixer(rows[even_places(count)] if context.way.name == "graphs" else rows)
+        network, fold = self._predictor
         asked = predict_here(
-            context.network, thetas, self._joined_images, context.data, way=context.way, precision=context.precision
+            network, fold(mixed), self._joined_images, context.data, way=context.way, precision=context.precision
         )[:count]
         wide, labels = asked.double(), self._joined_images.labels.to(asked.device)
         correct, nll = asked.argmax(dim=2) == labels, -label_log_probs(wide, labels)

@@ -17,6 +17,7 @@ from basin.models.symmetry import Symmetry, symmetry_of
 from basin.seeds import derive_seed
 from basin.stack import Params, Stack
 from basin.training.execution_mode import Engine
+from basin.training.folding import fold_module
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -56,6 +57,7 @@ class Network:
         self._compiled = torch.compile(_functional_module(copy.deepcopy(self.module).train())) if compiled else None
         self.recordings: dict[object, Any] = {}
         """Captured forward passes by number of networks, image shape and mode."""
+        self._without_batchnorms: tuple[Network, Callable[[Stack], Stack]] | None = None
         self._local = threading.local()
         self._local.slots = _Slots(self.module, self.batchnorms)
 
@@ -63,6 +65,22 @@ class Network:
     def symmetry(self) -> Symmetry:
         """Permutations of its units; raises UsageError if the module has no spec and cannot be traced."""
         return symmetry_of(self.module, torch.zeros(2, *self.shape, device=self.device))
+
+    def without_batchnorms(self, example: Tensor) -> "tuple[Network, Callable[[Stack], Stack]]":
+        """Return a network that predicts the same, up to rounding, in less time, and what makes its weights.
+
+        Its BatchNorms are folded into the convolutions before them, as found in a run on the images `example`, once.
+        Where nothing can be folded, and on a GPU, it is this network. It only predicts: in training, and for the
+        statistics, BatchNorm must see what the convolutions give.
+        """
+        if self._without_batchnorms is None:
+            model = fold_module(self.module, example) if self.device.type == "cpu" and self.batchnorms else None
+            if model is None:
+                self._without_batchnorms = self, lambda thetas: thetas
+            else:
+                folded = Network(model, self.shape, 0, self.device, self.precision, self.engine)
+                self._without_batchnorms = folded, model.fold
+        return self._without_batchnorms
 
     def init(self, *seed: object) -> Params:
         """Initialise weights from a seed, identically on every device."""
