@@ -24,7 +24,7 @@ from benchmarks.progress import tell_numbers
 from benchmarks.report import Report, markdown_report
 from benchmarks.timing import Contestant, time_interleaved
 
-QUICK = {"images": "100", "scored": "64", "width": "0.25", "resolution": "8", "batch_size": "20"}
+QUICK = {"images": "100", "scored": "64", "resolution": "8", "batch_size": "20"}
 TRAINING = "training"
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 HULL_POINTS = 8

@@ -40,7 +40,13 @@ ENSEMBLES: Mapping[str, Mapping[str, object]] = {
     "connected": {"construction": "constrained", "t": 0.3, "beta": 1.0},
     "deep": {"construction": "deep"},
 }
-QUICK = {"counts": "8,32", "draws": "2", "members": "2", "changes": "epochs=1,train_size=80,test_size=60,width=0.25"}
+QUICK = {
+    "counts": "8,32",
+    "draws": "2",
+    "members": "2",
+    "precision": "float32",
+    "changes": "epochs=1,train_size=80,test_size=60,width=0.25",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

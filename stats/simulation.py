@@ -1,5 +1,7 @@
 """Simulate how often verdicts are wrong. Run `python -m stats.simulation` for the table of decision 10.
 
+`--two-looks` compares a verdict on all images with one that stops after the first of them if it is decided there.
+
 The population of images is known here, and with it the true dip, so that wrong answers can be counted.
 """
 
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri  # type: ignore[import-untyped]
 
-from stats.verdicts import MARGIN, Bounds, bounds, decide
+from stats.verdicts import LEVEL, MARGIN, Bounds, bounds, decide
 
 Array = NDArray[np.float64]
 ALPHAS = np.arange(1, 10) / 10
@@ -106,6 +108,59 @@ def rates(world: World, repetitions: int, *, resamples: int = RESAMPLES, seed: i
     return Rates(yes, no, sum(value < MARGIN for value in worst) / repetitions, sum(worst) / repetitions)
 
 
+FIRST_LOOK = 0.25
+"""Fraction of the images that the first of two looks takes."""
+LOOK_LEVELS = (0.99, 0.96)
+"""Confidence at the first and at the second look. Their errors, 1 % and 4 %, add up to those of one look at 95 %."""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Shares of repetitions, with two looks and with one at all images."""
+
+    yes: float
+    no: float
+    yes_once: float
+    no_once: float
+    early: float
+    """Decided at the first look."""
+    images: float
+    """Mean fraction of the images that are scored."""
+
+
+def two_looks(world: World, repetitions: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Looks:
+    """Count the answers over repetitions, each on fresh images."""
+    rng = np.random.default_rng([seed, world.images, round(100 * world.accuracy), round(100 * world.dip)])
+    first = round(FIRST_LOOK * world.images)
+    answers, once, early = [], [], 0
+    for repetition in range(repetitions):
+        cells = world.draw(rng)
+        looks = [
+            decide(bounds(part, worst=100.0, resamples=resamples, seed=repetition, level=level), MARGIN).answer
+            for part, level in ((cells[..., :first], LOOK_LEVELS[0]), (cells, LOOK_LEVELS[1]), (cells, LEVEL))
+        ]
+        early += looks[0] != "undecided"
+        answers.append(looks[0] if looks[0] != "undecided" else looks[1])
+        once.append(looks[2])
+    yes, no, yes_once, no_once = (
+        said.count(word) / repetitions for said, word in product((answers, once), ("yes", "no"))
+    )
+    share = early / repetitions
+    return Looks(yes, no, yes_once, no_once, share, 1 - (1 - FIRST_LOOK) * share)
+
+
+def looks_table(repetitions: int, sizes: Sequence[int] = (256, 1000, 4000)) -> Iterator[str]:
+    """Yield the lines of a Markdown table for one seed, a line as soon as it is known."""
+    yield "| accuracy (%) | true dip | images | yes (%), one look | two | no (%), one look | two | images scored (%) |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for images, dip in product(sizes, (0.0, MARGIN, 5.0)):
+        world = World(95.0, dip, images, seeds=1, members=3)
+        found = two_looks(world, repetitions)
+        shares = (found.yes_once, found.yes, found.no_once, found.no, found.images)
+        cells = " | ".join(f"{100 * share:.1f}" for share in shares)
+        yield f"| {world.accuracy:g} | {dip:g} | {images} | {cells} |"
+
+
 def table(repetitions: int, sizes: Sequence[int] = (256, 600, 2000)) -> Iterator[str]:
     """Yield the lines of a Markdown table, a line as soon as it is known."""
     yield "| members | accuracy (%) | true dip | images | seeds | yes (%) | no (%) | old rule (%) | worst cell |"
@@ -129,5 +184,7 @@ def _simulated_worlds() -> Iterator[tuple[str, World]]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Simulate the error rates of verdicts; prints a Markdown table.")
     parser.add_argument("--repetitions", type=int, default=1000, help="Draws of each line.")
-    for line in table(parser.parse_args().repetitions):
+    parser.add_argument("--two-looks", action="store_true", help="Compare one look at the images with two.")
+    arguments = parser.parse_args()
+    for line in (looks_table if arguments.two_looks else table)(arguments.repetitions):
         print(line, flush=True)

@@ -75,6 +75,8 @@ class Bounds:
     """Quantile of the max-t distribution for lower bounds."""
     extremes: tuple[float, float] = field(default=(0.0, 0.0), repr=False)
     """Values of the added image: for lower bounds, for upper bounds."""
+    level: float = field(default=LEVEL, repr=False)
+    """Confidence of `upper` and of `lower`."""
 
     def needed_for(self, margin: float) -> int | None:
         """Return the number of images at which an answer is expected, if means and variances are as observed.
@@ -88,7 +90,10 @@ class Bounds:
 
     def _says_yes(self, images: int, margin: float) -> bool:
         means, variances = np.array(self.averages).reshape(-1, 2).T
-        return bool(len(means)) and float(_upper_bounds(means, variances, images, self.extremes[1]).max()) < margin
+        return (
+            bool(len(means))
+            and float(_upper_bounds(means, variances, images, self.extremes[1], self.level).max()) < margin
+        )
 
     def _says_no(self, images: int, margin: float) -> bool:
         mean, error = _extended_mean(*self.leading, images, self.extremes[0])
@@ -120,7 +125,13 @@ def answer(upper: float, lower: float, margin: float) -> Answer:
 
 
 def bounds(
-    shortfalls: ArrayLike, *, worst: float | None, every_pair: bool = False, resamples: int = 1000, seed: int = 0
+    shortfalls: ArrayLike,
+    *,
+    worst: float | None,
+    every_pair: bool = False,
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = LEVEL,
 ) -> Bounds:
     """Bound the shortfall on the paths of ensembles from its values [seeds, pairs, alphas, images], ends left out.
 
@@ -135,6 +146,7 @@ def bounds(
     Weakest cell: the one with the largest mean. Its interval has a lower and an upper bound of the same bootstrap, each
     with 97.5 % confidence for all cells at once.
 
+    `level` is the confidence of the upper and of the lower bound; the interval of the weakest cell keeps its own.
     `worst` is 100 for accuracy points. None takes the extremes of the given values, over all seeds, pairs and alphas
     before they are averaged: for losses, which have no bound,
     so that an error rate is promised only as far as the images show the largest of them.
@@ -155,7 +167,7 @@ def bounds(
     flat = cells.reshape(-1, images)
     cell_means, cell_variances = flat.mean(axis=1), flat.var(axis=1)
     above, below = _max_t(flat - cell_means[:, None], cell_means, extremes, resamples, seed)
-    quantile = _max_t_quantile(above, LEVEL, images)
+    quantile = _max_t_quantile(above, level, images)
     lows = _bound_means(cell_means, cell_variances, images, extremes[0], -quantile)
     weakest, leading = int(cell_means.argmax()), int(lows.argmax())
     mean, variance = float(cell_means[weakest]), float(cell_variances[weakest])
@@ -165,7 +177,7 @@ def bounds(
     )
     place = np.unravel_index(weakest, (seeds, pairs, alphas))
     return Bounds(
-        upper=float(_upper_bounds(means, variances, images, extremes[1]).max()) if finite else math.inf,
+        upper=float(_upper_bounds(means, variances, images, extremes[1], level).max()) if finite else math.inf,
         lower=float(lows[leading]),
         weakest=(int(place[0]), int(place[1]), int(place[2])),
         weakest_mean=mean,
@@ -177,6 +189,7 @@ def bounds(
         leading=(float(cell_means[leading]), float(cell_variances[leading])),
         quantile=quantile,
         extremes=extremes,
+        level=level,
     )
 
 
@@ -200,8 +213,8 @@ def _bound_means(means: ArrayLike, variances: ArrayLike, images: int, value: flo
     return np.asarray(mean + errors * error)
 
 
-def _upper_bounds(means: Array, variances: Array, images: int, value: float) -> Array:
-    return _bound_means(means, variances, images, value, float(stdtrit(images, LEVEL)))
+def _upper_bounds(means: Array, variances: Array, images: int, value: float, level: float) -> Array:
+    return _bound_means(means, variances, images, value, float(stdtrit(images, level)))
 
 
 def _max_t(

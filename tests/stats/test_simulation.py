@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from stats.simulation import ALPHAS, APART, CONNECTED, World, rates, table
+from stats.simulation import ALPHAS, APART, CONNECTED, World, looks_table, rates, table, two_looks
 from stats.verdicts import MARGIN, bounds, decide, loss_margin
 
 
@@ -113,3 +113,29 @@ def test_the_table_has_a_line_for_each_world() -> None:
     assert len(lines) == 2 + 40 + 3
     assert all(line.count("|") == lines[0].count("|") for line in lines)
     assert any(line.startswith("| one-sided flips | 95 | 2 | 50 | 1 |") for line in lines)
+
+
+def test_two_looks_keep_the_level_and_save_images_where_the_answer_is_plain() -> None:
+    at_margin = two_looks(World(95.0, MARGIN, 400, seeds=1, members=3), 100, resamples=100)
+    assert at_margin.yes <= 0.05
+    assert at_margin.no <= 0.05
+    plain = two_looks(World(95.0, 20.0, 400, seeds=1, members=3), 20, resamples=100)
+    assert plain.no == plain.no_once == 1
+    assert plain.images == pytest.approx(0.25)  # decided at the first look, always
+
+
+def test_the_table_of_two_looks_has_a_line_for_each_size_and_dip() -> None:
+    heads, _, *lines = looks_table(1, (8, 12))
+    assert len(lines) == 2 * 3
+    assert {line.count("|") for line in (heads, *lines)} == {9}
+
+
+def test_a_higher_level_gives_wider_bounds_and_the_same_interval_of_the_weakest_cell() -> None:
+    cells = World(90.0, 2.0, 200, seeds=1, members=3).draw(np.random.default_rng(0))
+    narrow, wide = bounds(cells, worst=100.0), bounds(cells, worst=100.0, level=0.99)
+    assert wide.lower < narrow.lower < narrow.upper < wide.upper
+    assert (wide.weakest_low, wide.weakest_high) == (narrow.weakest_low, narrow.weakest_high)
+    # Student's one-sided 99 % bound of the largest mean over pairs, one image of 100 added.
+    values = np.concatenate([cells.mean(axis=(0, 1)), np.full((len(ALPHAS), 1), 100.0)], axis=1)
+    error = values.std(axis=1, ddof=1) / math.sqrt(values.shape[1])
+    assert wide.upper == pytest.approx((values.mean(axis=1) + scipy.stats.t.ppf(0.99, 200) * error).max())
