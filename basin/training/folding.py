@@ -1,4 +1,4 @@
-"""Fold BatchNorm into the convolution before it: a network that only predicts then computes one operation instead of two.
+"""Fold BatchNorm into the convolution before it, for a network that only predicts: one operation instead of two.
 
 With running statistics BatchNorm is an affine map of each channel, and so is what it makes of a convolution's weights
 and bias (`torch.nn.utils.fusion`).
@@ -101,7 +101,7 @@ class _Recorder(TorchDispatchMode):
             return {}
         for leaf in tree_leaves(outputs):
             self._uses[id(leaf)] += 1
-        results = {name: tensor for name, tensor in self._results.values()}
+        results = dict(self._results.values())
         return {
             convolution: norm
             for convolution, norm in self._taken.items()
@@ -119,7 +119,7 @@ class _Recorder(TorchDispatchMode):
         def before_norm(part: nn.Module, inputs: Any) -> None:
             self._calls[name] += 1
             convolution, _ = self._results.get(id(inputs[0]), ("", None))
-            if convolution and isinstance(part, BATCHNORMS) and part.running_mean is not None:
+            if convolution and isinstance(part, BATCHNORMS) and part.running_mean is not None and not part.training:
                 self._taken[convolution] = name
 
         if isinstance(part, CONVOLUTIONS):

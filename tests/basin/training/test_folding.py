@@ -110,12 +110,21 @@ class Own(Plain):
     """A BatchNorm of the user's own, which does more."""
 
     class Norm(nn.BatchNorm2d):
-        def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        def forward(self, input: Tensor) -> Tensor:
             return super().forward(input).square()
 
     def __init__(self) -> None:
         super().__init__()
         self.norm = self.Norm(4)
+
+
+class NeverEvaluated(Plain):
+    """BatchNorm takes each batch's statistics in evaluation too."""
+
+    def train(self, mode: bool = True) -> "NeverEvaluated":
+        super().train(mode)
+        self.norm.train()
+        return self
 
 
 class Choosing(Plain):
@@ -162,7 +171,18 @@ def test_every_batchnorm_after_a_convolution_is_folded() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [UsedTwice, ChangedBetween, CalledTwice, NormedTwice, WeightsUsed, ScaleUsed, Hooked, Reparametrised, Own],
+    [
+        UsedTwice,
+        ChangedBetween,
+        CalledTwice,
+        NormedTwice,
+        WeightsUsed,
+        ScaleUsed,
+        Hooked,
+        Reparametrised,
+        Own,
+        NeverEvaluated,
+    ],
 )
 def test_what_acts_elsewhere_too_is_left(kind: Callable[[], nn.Module]) -> None:
     function = Network(Fixed(kind), SHAPE, 5, torch.device("cpu"))
