@@ -27,11 +27,16 @@ from tests.support.tiny_trial import MODELS, fresh, module, task
 def calls(work: Task) -> Iterator[list[int]]:
     """Batch sizes that the network is called with."""
     seen: list[int] = []
-    handle = work.network.module.register_forward_hook(lambda net, inputs, output: seen.append(len(inputs[0])))
+    folded, _ = work.network.without_batchnorms(torch.zeros(2, *work.network.shape))
+    handles = [
+        network.module.register_forward_hook(lambda net, inputs, output: seen.append(len(inputs[0])))
+        for network in {work.network, folded}
+    ]
     try:
         yield seen
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def probe(work: Task, thetas: Stack, bn_images: int | None = None) -> Probe:
