@@ -67,10 +67,10 @@ def fold_module(module: nn.Module, example: Tensor) -> FoldedModel | None:
     uses, and if no other operation uses the tensors of the two. A module that reads values of its tensors to choose
     what it computes is left as it is, since another image may take another way.
     """
-    module = copy.deepcopy(module).requires_grad_(False).eval()
-    recorder = _Recorder(module)
+    watched = copy.deepcopy(module).requires_grad_(False).eval()
+    recorder = _Recorder(watched)
     with torch.no_grad(), torch.random.fork_rng(devices=[]), recorder:
-        outputs = module(example)
+        outputs = watched(example)
     norms = recorder.foldable_norms(outputs)
     return FoldedModel(module, norms) if norms else None
 
