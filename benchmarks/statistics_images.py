@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 from basin.connectivity.batchnorm import HEADLINE, MixingContext
 from basin.connectivity.hull import hull_rows
 from basin.connectivity.probe import Probe, segment_row
+from basin.constructions.deep import Deep
 from basin.data import Data
+from basin.data.digits import Digits
 from basin.environment import Machine, Place, default_cache, parse_assignments
+from basin.models.resnet import ResNet
 from basin.seeds import make_generator
 from basin.spec import Bounds, check_fields
 from basin.stack import Stack
@@ -31,7 +34,6 @@ from benchmarks.machine import describe_machine
 from benchmarks.options import Options
 from benchmarks.progress import announce, paced, tell_numbers, tell_result
 from benchmarks.report import Report, markdown_report
-from sweeps.study.bases import digits_base, small_images_base
 
 Array = NDArray[np.float64]
 ALLOWED = 0.1
@@ -125,11 +127,13 @@ def run(options: Options) -> Report:
 
 
 def base_trial(data: Path | None) -> Trial:
-    """The trial that both ensembles start from."""
+    """The trial that both ensembles start from: ResNet8 on images in class folders at 32 px, or on 200 digits."""
+    start = Trial(dataset=Digits(), model=ResNet(depth=8), construction=Deep())
     if data is None:
-        return digits_base()
-    photographs = {"model": "resnet8", "train_size": 4000, "val_size": 100, "test_size": 1500, "epochs": 5}
-    return overlay(small_images_base(data), photographs)
+        return overlay(start, {"train_size": 200, "epochs": 10, "batch_size": 50})
+    sizes = {"train_size": 4000, "val_size": 100, "test_size": 1500}
+    recipe = {"dataset": "imagefolder", "resolution": 32, "epochs": 5, "batch_size": 100, "lr": 0.2}
+    return overlay(start, sizes | recipe)
 
 
 def _train_ensemble(name: str, settings: Settings, place: Place) -> tuple[Task, Stack]:
