@@ -181,7 +181,8 @@ def test_ends_are_the_members_own_scores_where_statistics_are_kept(
     for point in score_paths(probe(work, thetas), alphas=alpha_grid(3), policies=(policy,)):
         if point.alpha in (0, 1):
             k = point.j if point.alpha else point.i
-            assert (point.accuracy, point.loss) == (accuracies[k], losses[k])
+            # Ends are scored with folded BatchNorm, as what lies between them: equal up to rounding.
+            assert (point.accuracy, point.loss) == (accuracies[k], pytest.approx(losses[k], rel=1e-5))
 
 
 @pytest.mark.parametrize("engine", ["loop", "threads", "stacked"])
