@@ -11,6 +11,8 @@ from benchmarks.progress import announce, format_seconds, tell_result
 
 Contestant = Callable[[], float]
 """Does a piece of work and returns its amount: images, rows, passes, …"""
+Clock = Callable[[], float]
+"""Seconds: `time.perf_counter`, or `time.process_time` on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +40,23 @@ class Timing:
 
 
 def time_interleaved(
-    contestants: Mapping[str, Contestant], *, repeats: int, warm: bool = True, title: str = ""
+    contestants: Mapping[str, Contestant],
+    *,
+    repeats: int,
+    warm: bool = True,
+    title: str = "",
+    clock: Clock = time.perf_counter,
 ) -> dict[str, Timing]:
     """Time `repeats` rounds of all contestants, after one round that warms up and does not count, unless not `warm`.
 
     Prints each contestant's round; `title` distinguishes contestants of the same name. Raises ValueError if a
     contestant's rounds differ in their work: then its seconds cannot be compared.
     """
-    work = _warm_up(contestants, repeats, title) if warm else {}
+    work = _warm_up(contestants, repeats, title, clock) if warm else {}
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(1, repeats + 1):
         for name, contestant in contestants.items():
-            spent, done = _time_once(contestant)
+            spent, done = _time_once(contestant, clock)
             if done != work.setdefault(name, done):
                 raise ValueError(f"{name}: expected the same work in each round, got {done:g} after {work[name]:g}")
             seconds[name].append(spent)
@@ -61,11 +68,11 @@ def time_interleaved(
     return {name: Timing(tuple(seconds[name]), work[name]) for name in contestants}
 
 
-def _warm_up(contestants: Mapping[str, Contestant], repeats: int, title: str) -> dict[str, float]:
+def _warm_up(contestants: Mapping[str, Contestant], repeats: int, title: str, clock: Clock) -> dict[str, float]:
     """Run one round that does not count, and print how long the others will take; returns each contestant's work."""
     work, total = {}, 0.0
     for name, contestant in contestants.items():
-        spent, work[name] = _time_once(contestant)
+        spent, work[name] = _time_once(contestant, clock)
         total += spent
         announce(f"{_full_name(title, name)}: {spent:.3g} s to warm up")
     announce(f"at most about {format_seconds(repeats * total)} for {repeats} rounds of {len(contestants)} contestants")
@@ -82,12 +89,12 @@ def rate_ratio(first: Timing, second: Timing) -> float:
     return median((first.work / mine) / (second.work / others) for mine, others in rounds)
 
 
-def _time_once(contestant: Contestant) -> tuple[float, float]:
+def _time_once(contestant: Contestant, clock: Clock) -> tuple[float, float]:
     _wait_for_gpu()
-    began = time.perf_counter()
+    began = clock()
     work = contestant()
     _wait_for_gpu()
-    return time.perf_counter() - began, work
+    return clock() - began, work
 
 
 def _wait_for_gpu() -> None:
