@@ -28,7 +28,7 @@ NO_HEADLINE = "Not measured yet: the sweep `headline` is not published."
 INTRODUCTION = """# Results
 
 How good is a single basin? `make results` writes this page from the sweeps in
-[`results/published/`](studies.md#publish-your-results), and from nothing else. Every interval has 95 % confidence, over
+[`results/published/`](publishing.md), and from nothing else. Every interval has 95 % confidence, over
 seeds and test images where both are known. Validation chose the configurations; the numbers are of the test split."""
 CAVEAT = (
     "Differences are paired by seed and image, without correction for the number of questions. A verdict holds for the "
