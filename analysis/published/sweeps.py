@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from analysis.data.queries import Configuration, Setting, Tables, best_by_construction, read_tables
 from analysis.published.files import dataset_names, list_published, restore, study_summary
+from sweeps.storage.roles import REPORTED
 
 HEADLINE = "headline"
 """Name of the sweep that answers the question of the paper at the top of the page."""
@@ -27,8 +28,12 @@ class Sweep:
 
     @cached_property
     def cases(self) -> list["Case"]:
-        """A case for each dataset and model."""
-        return [Case(self, setting, chosen) for setting, chosen in best_by_construction(self.tables).items()]
+        """A case for each dataset and model with results on reported seeds; a searched trial is none."""
+        cases = []
+        for setting, best in best_by_construction(self.tables).items():
+            chosen = {name: c for name, c in best.items() if any(row["role"] in REPORTED for row in c.rows)}
+            cases += [Case(self, setting, chosen)] if chosen else []
+        return cases
 
 
 @dataclass(frozen=True, eq=False)
