@@ -1,6 +1,7 @@
 """`python -m analysis RESULTS [NAME …]`: write figures and tables of a sweep, all or those named, and a summary.
 
-`python -m analysis publish | restore | results | power` publish sweeps: `analysis.published.command`.
+`python -m analysis publish` writes a sweep into results/published, `restore` its folder from there, `results` the page
+of results, and `power` the seeds that a difference needs; each has --help.
 """
 
 import argparse

@@ -252,7 +252,7 @@ def _record_numbers(recorded: RecordedTrials, settings: Settings) -> dict[str, f
         "recorded trials": float(len(rows)),
         "feasible trials": float(len(feasible)),
         "standard deviation of the objective, all": float(np.std([row[objective] for row in done], ddof=1)),
-        "objective's noise at most (neighbours' difference / √2)": _neighbour_noise(recorded),
+        "difference of neighbours, one seed / √2": _neighbour_noise(recorded),
     }
     test = objective.replace("val_", "test_")
     if len(feasible) > 2 and all(row.get(test) is not None for row in feasible):
@@ -265,7 +265,7 @@ def _record_numbers(recorded: RecordedTrials, settings: Settings) -> dict[str, f
 
 
 def _neighbour_noise(recorded: RecordedTrials) -> float:
-    """Upper bound of the standard deviation between seeds: neighbours in the space differ by noise and by their place.
+    """Standard deviation between neighbours in the space, all of one seed: it does not bound the noise of seeds.
 
     From the median difference of nearest neighbours, as if differences were normal; the lowest over the constructions.
     """

@@ -44,8 +44,8 @@ def _read_local(storage: Path, name: str) -> "Status":
 
         store = open_store(storage, name)
         raise UsageError(
-            f"{store.folder} has {len(store.keys())} finished trials but no status.json, which earlier versions did "
-            "not write: rerun the command that started the sweep"
+            f"{store.folder} has {len(store.keys())} finished trials but no status.json: it was restored, or run by an "
+            "earlier version; rerun the command that started the sweep"
         )
     return found
 

@@ -14,6 +14,8 @@ from analysis.published.sweeps import opened_sweeps
 FOLDER = Path("results/published")
 STORAGE = Path("results")
 DOCS = Path("docs")
+SMALL = {"accuracy": 1.0, "nll": 0.01}
+"""Metric → difference that `power` is about by default: in points, in nats."""
 
 
 def run(arguments: Sequence[str]) -> str:
@@ -42,7 +44,8 @@ def _restore(options: argparse.Namespace) -> str:
     lines = []
     for name in names:
         sweep = options.storage / name
-        lines.append(f"{sweep}: {restore(options.published / name, sweep)} trials restored")
+        count = restore(options.published / name, sweep)
+        lines.append(f"{sweep}: {count} trials restored" if count else f"{sweep}: every published trial is there")
     return "\n".join(lines)
 
 
@@ -56,7 +59,9 @@ def _results(options: argparse.Namespace) -> str:
 
 def _power(options: argparse.Namespace) -> str:
     try:
-        return power_table(read_tables(options.results), options.difference, options.metric).markdown()
+        return power_table(
+            read_tables(options.results), options.difference or SMALL[options.metric], options.metric
+        ).markdown()
     except Missing as missing:
         raise BadInput(f"{options.results}: {missing}") from missing
 
@@ -86,8 +91,10 @@ def _build_parser() -> argparse.ArgumentParser:
     made["results"].add_argument("--readme", action="store_true", help="print the block for the README instead")
     for name in ("restore", "results"):
         made[name].add_argument("--published", type=Path, default=FOLDER, help=f"published sweeps ({FOLDER})")
-    made["power"].add_argument("results", type=Path, help="folder of a sweep with two seeds or more")
-    made["power"].add_argument("--difference", type=_positive, default=1.0, help="true difference (1)")
+    made["power"].add_argument(
+        "results", type=Path, help="folder of a sweep with deep ensembles and others on two seeds or more"
+    )
+    made["power"].add_argument("--difference", type=_positive, help="true difference (default: 1 point, or 0.01 nats)")
     made["power"].add_argument("--metric", choices=sorted(UNITS), default="accuracy", help="in points, or nats")
     return parser
 

@@ -29,7 +29,8 @@ INTRODUCTION = """# Results
 
 How good is a single basin? `make results` writes this page from the sweeps in
 [`results/published/`](publishing.md), and from nothing else. Every interval has 95 % confidence, over
-seeds and test images where both are known. Validation chose the configurations; the numbers are of the test split."""
+seeds and test images where both are known. The numbers are of the test split. Where a sweep has several configurations
+of a construction, validation chooses."""
 CAVEAT = (
     "Differences are paired by seed and image, without correction for the number of questions. A verdict holds for the "
     "seeds that it names ([definitions](definitions.md)). *We could not tell* comes with the number of seeds that "
@@ -127,9 +128,12 @@ def _question_text(question: Question, sweeps: Sequence[Sweep]) -> list[str]:
 def _sweeps_text(sweeps: Sequence[Sweep]) -> str:
     if not sweeps:
         return "No sweep is published yet."
-    names = ("sweep", "about", "trials", "reported seeds", "machine", "finished", "commits")
+    names = ("sweep", "about", "trials", "reported seeds", "machine", "last trial", "commits")
     rows = [[Cell(text) for text in _sweep_facts(sweep)] for sweep in sweeps]
-    note = "trials: finished ones. The commits are those of the code that ran them."
+    note = (
+        "trials: finished ones; a sweep may be continued. Reported seeds: of references, grids and fresh seeds; "
+        "searched trials have none. The commits are those of the code that ran them."
+    )
     return Sheet([Column(name, name, name) for name in names], [rows], note, []).markdown().rstrip()
 
 
@@ -161,11 +165,13 @@ def _reproduction_text(sweeps: Sequence[Sweep]) -> str:
             "```sh",
             "make results  # write this page again",
             f"python -m analysis restore {name}  # into results/{name}, for every command of launch.py",
-            f"python launch.py show {key} && python launch.py rerun {key}  # one trial: its row, and the same again",
-            f"python launch.py sweep results/published/{name}/study.toml --name {name}  # run what is missing",
+            f"python launch.py show {key}  # one trial",
+            f"python launch.py rerun {key} --data PATH  # the same trial again, compared number by number",
+            "# run what is missing:",
+            f"python launch.py sweep results/published/{name}/study.toml --name {name} --data PATH",
             "```",
             "",
-            "`rerun` compares every number bit for bit on the same kind of machine. It and `sweep` need the images: "
-            "`--data PATH` ([data](data.md)).",
+            "`rerun` compares every number bit for bit on the same kind of machine. PATH: the images, with the hash of "
+            "the column `data_hash` ([data](data.md)); other copies of a dataset have another, and other numbers.",
         ]
     )
