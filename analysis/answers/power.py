@@ -26,7 +26,7 @@ def difference_of_interest(tables: Tables, configuration: Configuration, metric:
 def power_sentence(tables: Tables, x: Configuration, y: Configuration, metric: str) -> str:
     """Say what it takes to show a difference of interest; an empty text where the interval excludes 0.
 
-    Variances are those of the seeds in common. One seed tells nothing about others.
+    Variances are those of the seeds in common. One seed tells nothing about others, and gives an empty text too.
     """
     values, wanted = paired_samples(tables, [x, y], [metric] * 2), difference_of_interest(tables, x, metric)
     if values is None or wanted is None:
@@ -35,7 +35,7 @@ def power_sentence(tables: Tables, x: Configuration, y: Configuration, metric: s
     seeds, images = gap.shape
     found, components = estimate_values(gap), estimate_components(gap)
     if components is None:
-        return "One seed does not tell how many it would take."
+        return ""
     if found and found.interval and not found.interval[0] <= 0 <= found.interval[1]:
         return ""
     _, unit, digits = UNITS[metric]
