@@ -8,11 +8,12 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Annotated, get_args
 
 import torch
 from torch import nn
-from torch.fx.experimental.optimization import fuse
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from basin import stack
 from basin.data import Data, Images
@@ -119,7 +120,7 @@ def _parts(made: Ensembles, settings: Settings) -> Iterator[tuple[str, Contestan
     one = stack.slice_networks(members, slice(0, 1))
     plain = copy.deepcopy(network.module).eval().requires_grad_(False)
     plain.load_state_dict(stack.network_at(members, 0))
-    modules = {"module": plain, "module, BatchNorm folded": fuse(plain)}
+    modules = {"module": plain, "module, BatchNorm folded": fold_batchnorms(plain)}
     yield TRAINING, made.ours(network)
     for precision in PRECISIONS:
 
@@ -154,6 +155,16 @@ def _parts(made: Ensembles, settings: Settings) -> Iterator[tuple[str, Contestan
 
     yield "loading and normalising", take
     yield "mixing", mix
+
+
+def fold_batchnorms(module: nn.Module) -> nn.Module:
+    """Return a copy of a ResNet that evaluates, each BatchNorm folded into the convolution defined just before it."""
+    folded = copy.deepcopy(module)
+    for (before, convolution), (name, norm) in pairwise(list(folded.named_modules())):
+        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            folded.set_submodule(before, fuse_conv_bn_eval(convolution, norm))
+            folded.set_submodule(name, nn.Identity())
+    return folded
 
 
 @torch.no_grad()

@@ -2,12 +2,13 @@
 
 import gc
 import importlib
-import json
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from basin.strict_json import dump_json
 
 
 class Laps:
@@ -75,4 +76,4 @@ def _import_everything() -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure_parts(Path(sys.argv[1]), (sys.argv[2:] or ["png"])[0].split(",")), indent=1))
+    print(dump_json(measure_parts(Path(sys.argv[1]), (sys.argv[2:] or ["png"])[0].split(",")), indent=1))

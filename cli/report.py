@@ -39,8 +39,8 @@ def report(
 ) -> None:
     """Write every figure and table of a sweep to one HTML page.
 
-    Figures and tables are files too: `--format png,pdf` adds PDF files, for papers. Later reports update these as well.
-    If MLflow has the sweep, its run gets the page, the figures (PNG) and the summary.
+    Figures and tables are files too; `--format png,pdf` adds PDF files.
+    If MLflow has the sweep, its run gets page, figures and summary.
     Example: python launch.py report quickstart
     """
     from analysis.answers.headline import answer_questions

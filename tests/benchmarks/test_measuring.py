@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from basin.models.resnet import ResNet
 from benchmarks import measuring, statistics_images
 from benchmarks.measuring import STUDIES, Study
 from benchmarks.options import Options
@@ -20,6 +21,16 @@ def test_a_report_costs_its_networks_times_their_images() -> None:
     assert study.share(3, costs, "float32") == pytest.approx(100 * 18 * 55 / (600 * 4))
     every = Study(name="", train_size=100)
     assert every.networks(8) == 28 * 9 + 8 + 1 + 8
+
+
+def test_a_folded_network_answers_as_before_without_batchnorm() -> None:
+    module = ResNet(depth=8, width=0.25).build((3, 8, 8), 5)
+    images = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    module(images)  # statistics other than 0 and 1
+    module.eval().requires_grad_(False)
+    folded = measuring.fold_batchnorms(module)
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in folded.modules())
+    torch.testing.assert_close(folded(images), module(images), rtol=1e-4, atol=1e-5)
 
 
 @needs_avx512
