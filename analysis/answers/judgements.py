@@ -1,5 +1,8 @@
 """Sentences about verdicts: one basin or not, the weakest pair, and the number of images that would decide."""
 
+import math
+from collections.abc import Callable
+
 from analysis.answers.verdicts import Judgement, judge_configuration
 from analysis.answers.words import counted, interval_ends, signed
 from analysis.constructions import capitalised
@@ -52,7 +55,7 @@ def _hull_sentence(judgement: Judgement) -> str:
 
 
 def _lower_bound(judgement: Judgement) -> str:
-    return f"{_with_unit(judgement, judgement.verdict.bounds.lower)} (95 %)"
+    return f"{_with_unit(judgement, _outward(judgement.verdict.bounds.lower, judgement.digits, math.floor))} (95 %)"
 
 
 def _weakest_cell(judgement: Judgement) -> str:
@@ -68,9 +71,13 @@ def _upper_bound(judgement: Judgement) -> str:
     upper = judgement.verdict.bounds.upper
     if upper <= 0:
         return "nowhere worse than the chord"
-    if not round(upper, judgement.digits):
-        return f"less than {10**-judgement.digits:g} {judgement.unit} worse than the chord"
-    return f"at most {_with_unit(judgement, upper)} worse than the chord"
+    return f"at most {_with_unit(judgement, _outward(upper, judgement.digits, math.ceil))} worse than the chord"
+
+
+def _outward(value: float, digits: int, to_integer: Callable[[float], int]) -> float:
+    """Round a bound so that it still holds: a lower one down, an upper one up."""
+    scale = 10.0**digits
+    return to_integer(round(value * scale, 6)) / scale
 
 
 def _with_unit(judgement: Judgement, value: float) -> str:

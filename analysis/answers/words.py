@@ -7,6 +7,8 @@ from stats.intervals import Estimate
 
 LEAST_SEEDS = 3
 """Minimum number of seeds for stating a difference."""
+TOO_FEW = "too few seeds"
+"""Words of a sentence that has no difference to state."""
 
 
 class Sampled(Protocol):
@@ -66,7 +68,7 @@ def enough_seeds(number: Sampled | None) -> bool:
 
 def too_few(number: Sampled | None) -> str:
     """State that there are too few seeds in common, without the difference."""
-    return f"too few seeds (need {LEAST_SEEDS} in common, have {0 if number is None else number.n})"
+    return f"{TOO_FEW} (need {LEAST_SEEDS} in common, have {0 if number is None else number.n})"
 
 
 HIGHER = {"": ("higher", "lower"), "higher": ("better", "worse"), "lower": ("worse", "better")}

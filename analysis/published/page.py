@@ -132,7 +132,8 @@ def _sweeps_text(sweeps: Sequence[Sweep]) -> str:
     rows = [[Cell(text) for text in _sweep_facts(sweep)] for sweep in sweeps]
     note = (
         "trials: finished ones; a sweep may be continued. Reported seeds: of references, grids and fresh seeds; "
-        "searched trials have none. The commits are those of the code that ran them."
+        "searched trials have none. The commits are those of the code that ran them; *with changes*: some of it was not "
+        "committed."
     )
     return Sheet([Column(name, name, name) for name in names], [rows], note, []).markdown().rstrip()
 
@@ -147,7 +148,8 @@ def _sweep_facts(sweep: Sweep) -> list[str]:
     machines, commits = (
         sorted({str(row[name]) for row in rows if row.get(name)}) for name in ("device_name", "commit")
     )
-    short = ", ".join(f"`{commit[:8]}`" for commit in commits)
+    changed = {str(row["commit"]) for row in rows if str(row.get("dirty")).lower() == "true"}
+    short = ", ".join(f"`{commit[:8]}`{' with changes' if commit in changed else ''}" for commit in commits)
     facts = [sweep.name, sweep.summary or "–", f"{len(finished)}{lost}", str(seeds)]
     return [*facts, join_names(machines) or "–", when, short or "–"]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from analysis.answers.differences import paired_difference
 from analysis.answers.headline import accuracy_sentence
 from analysis.answers.power import power_sentence
-from analysis.answers.words import in_words
+from analysis.answers.words import TOO_FEW, in_words
 from analysis.constructions import REFERENCE, capitalised
 from analysis.published.sweeps import Case, Sweep, list_cases
 
@@ -27,9 +27,11 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
 def cost_sentences(case: Case, name: str) -> str:
     """State what a construction loses against the deep ensemble, and what it would take to tell."""
     tables, mine, deep = case.tables, case.chosen[name], case.chosen[REFERENCE]
+    if TOO_FEW in (words := accuracy_sentence(tables, mine, deep)):
+        return words
     nll = in_words(capitalised(name), "deep", paired_difference(tables, mine, deep, "nll"), "nats of NLL", 3, "lower")
     parts = [
-        accuracy_sentence(tables, mine, deep),
+        words,
         power_sentence(tables, mine, deep, "accuracy"),
         f"{nll}.",
         power_sentence(tables, mine, deep, "nll"),
