@@ -132,8 +132,8 @@ def _sweeps_text(sweeps: Sequence[Sweep]) -> str:
     rows = [[Cell(text) for text in _sweep_facts(sweep)] for sweep in sweeps]
     note = (
         "trials: finished ones; a sweep may be continued. Reported seeds: of references, grids and fresh seeds; "
-        "searched trials have none. The commits are those of the code that ran them; *with changes*: some of it was not "
-        "committed."
+        "searched trials have none. The commits are those of the code that ran them; *with changes*: not all of it "
+        "was committed."
     )
     return Sheet([Column(name, name, name) for name in names], [rows], note, []).markdown().rstrip()
 
