@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import nctdtr, stdtrit  # type: ignore[import-untyped]
+from scipy.special import gammaincinv, ndtr, stdtrit  # type: ignore[import-untyped]
 
 from stats.intervals import LEVEL, Spread, spread
 
 ENOUGH = 0.8
 """Power at which a study counts as large enough."""
+MIDPOINTS = (np.arange(2000) + 0.5) / 2000
+"""Probabilities at which the distribution of a standard error is taken."""
 MOST_SEEDS = 10_000
 """Above this many seeds a difference counts as out of reach with these images."""
 
@@ -83,8 +85,16 @@ def judge_design(components: Components, difference: float, seeds: int, images: 
     if variance <= 0:
         return Design(seeds, images, 0.0, float(difference != 0))
     quantile, shift = float(stdtrit(freedom, (1 + level) / 2)), abs(difference) / math.sqrt(variance)
-    missed = float(nctdtr(freedom, shift, quantile) - nctdtr(freedom, shift, -quantile))
-    return Design(seeds, images, squares.half(level=level), min(max(1 - missed, 0.0), 1.0))
+    return Design(seeds, images, squares.half(level=level), _exceeds(quantile, shift, freedom))
+
+
+def _exceeds(quantile: float, shift: float, freedom: float) -> float:
+    """Return the probability that |t| > quantile, for a non-central t: the mean over quantiles of its standard error.
+
+    SciPy's `nctdtr` is NaN for many a shift above 8.
+    """
+    scale = np.sqrt(gammaincinv(freedom / 2, MIDPOINTS) * 2 / freedom)
+    return float(np.mean(ndtr(shift - quantile * scale) + ndtr(-shift - quantile * scale)))
 
 
 def seeds_needed(

@@ -6,7 +6,7 @@ The page says nothing about when or where it was written: the same results give 
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.answers.headline import accuracy_sentence, closed_sentence, midpoint_sentence
+from analysis.answers.headline import accuracy_sentence, midpoint_sentence
 from analysis.answers.words import counted, join_names
 from analysis.constructions import REFERENCE
 from analysis.data.configurations import is_finished
@@ -71,14 +71,13 @@ def headline_case(sweeps: Sequence[Sweep]) -> Case | None:
 
 
 def headline_sentences(case: Case) -> list[str]:
-    """Return up to three sentences: halfway, the cost of connectivity, and what distillation gives back."""
+    """Return up to three sentences: halfway between members; constrained and distilled against deep ensembles."""
     tables, chosen, deep = case.tables, case.chosen, case.chosen.get(REFERENCE)
     sentences = [midpoint_sentence(tables, chosen)]
     if deep and "constrained" in chosen:
         sentences.append(accuracy_sentence(tables, chosen["constrained"], deep))
     if deep and "distilled" in chosen:
-        closed = closed_sentence(tables, chosen, "accuracy")
-        sentences.append(closed or accuracy_sentence(tables, chosen["distilled"], deep))
+        sentences.append(accuracy_sentence(tables, chosen["distilled"], deep))
     return [sentence for sentence in sentences if sentence]
 
 

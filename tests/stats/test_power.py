@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 
+from stats import power
 from stats.intervals import estimate
 from stats.power import (
     Components,
@@ -104,3 +106,19 @@ def test_no_number_of_seeds_replaces_images() -> None:
 def test_without_noise_every_difference_is_seen() -> None:
     assert judge_design(Components(0, 0, 0), 0.1, 2, 10).power == 1
     assert judge_design(Components(0, 0, 0), 0.0, 2, 10).power == 0
+
+
+def test_power_is_a_number_for_every_shift_and_grows_with_it() -> None:
+    """SciPy's non-central t is NaN for some of them."""
+    components = Components(seeds=7e-6, images=7e-3, rest=0.13)
+    found = [judge_design(components, size, 3, 10_000).power for size in np.linspace(0.0005, 0.2, 200)]
+    assert np.isfinite(found).all()
+    assert (np.diff(found) >= 0).all()
+    assert found[-1] == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(("shift", "freedom"), [(0.0, 2.0), (1.0, 2.4), (2.5, 4.0), (3.3, 30.0)])
+def test_power_is_that_of_the_non_central_t(shift: float, freedom: float) -> None:
+    quantile = float(scipy.stats.t.ppf(0.975, freedom))
+    known = scipy.stats.nct.sf(quantile, freedom, shift) + scipy.stats.nct.cdf(-quantile, freedom, shift)
+    assert power._exceeds(quantile, shift, freedom) == pytest.approx(known, abs=5e-4)
