@@ -38,14 +38,14 @@ LEVEL = 19
 
 @dataclass(frozen=True)
 class Published:
-    """What was written."""
+    """Files of a published sweep."""
 
     folder: Path
     trials: int
     sizes: dict[str, int]
     """File → bytes."""
     changed: bool
-    """Whether any file differs from what was there."""
+    """True if any file differs from what was there."""
 
 
 def publish(sweep: Path, target: Path, study: Path | None = None) -> Published:

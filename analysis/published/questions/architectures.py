@@ -1,4 +1,4 @@
-"""Whether connectivity costs one model more than another, on the same images: ResNet against ViT."""
+"""Compare the cost of connectivity between models on the same images: ResNet against ViT."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What connectivity costs: connected ensembles, without a teacher, against the deep ensemble."""
+"""Compare connected ensembles, without a teacher, with the deep ensemble: the cost of connectivity."""
 
 from collections.abc import Sequence
 

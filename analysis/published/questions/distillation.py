@@ -1,4 +1,4 @@
-"""How much of the gap distillation closes, at which temperature τ and constraint strength β."""
+"""State the share of the gap that distillation closes, by temperature τ and constraint strength β."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""How many deep members each construction is worth (deep-ensemble equivalent)."""
+"""State the deep-ensemble equivalent of each construction."""
 
 from collections.abc import Sequence
 

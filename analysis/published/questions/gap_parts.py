@@ -1,4 +1,4 @@
-"""Whether the difference to the deep ensemble is due to the members or to their diversity."""
+"""Split the difference to the deep ensemble into its members and their diversity."""
 
 from collections.abc import Sequence
 

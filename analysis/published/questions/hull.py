@@ -1,4 +1,4 @@
-"""Whether the convex hull of pairwise connected members is a basin too."""
+"""Judge the convex hull of pairwise connected members: is it a basin too?"""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What the soup, one network at 1/K of the inference cost, is worth."""
+"""Compare the soup, one network at 1/K of the inference cost, with members and ensemble."""
 
 from collections.abc import Sequence
 
