@@ -156,7 +156,8 @@ def _run_jobs(
         return []
     from sweeps.execution.tuner import Pool
 
-    stages: list[Stage] = plan_stages(study, options.seed, len(open_data(study.base, place).train))
+    images = len(open_data(study.base, place).train)
+    stages: list[Stage] = plan_stages(study, options.seed, images, owed)
     with last_words(), Pool(study, store, place, options, listener) as pool:
         uploader.start()
         most = search.left + fresh.most

@@ -123,7 +123,8 @@ def plan_sweep(study: Study, options: Options, stages: list[Stage] | None = None
         trials += _repeated_trials(role, study, searched, rows, options.seed)
     counts = {role: _count_trials(role, study, owed, rows) for role in dict.fromkeys(one.role for one in trials)}
     kept = frozenset(path.stem for path in (store.folder / "weights").glob("*.safetensors"))
-    stages = plan_stages(study, options.seed, images) if stages is None else stages
+    if stages is None:
+        stages = plan_stages(study, options.seed, images, [job for key, job in jobs.items() if key not in rows])
     return Plan(stages, trials, counts, images, len(data.test), data.shape, data.classes, place, kept)
 
 

@@ -1,6 +1,6 @@
 """Train stages (trunks and teachers that trials share) as Ray tasks, before the trials that need them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from basin.trial import Trial, open_task
 from sweeps.execution.provenance import check_environment
 from sweeps.execution.session import POLL
 from sweeps.execution.signals import postponed
-from sweeps.study.job import Changes
+from sweeps.study.job import Job
 from sweeps.study.study import Study
 
 
@@ -41,23 +41,23 @@ class Stage:
         return 0 if trained and trained == last_kept else self.step - trained
 
 
-def plan_stages(study: Study, seed: int, images: int) -> list[Stage]:
+def plan_stages(study: Study, seed: int, images: int, owed: Iterable[Job] | None = None) -> list[Stage]:
     """List the stages of a study for a number of training images, each as long as any trial can need it.
 
-    References, grids and chosen configurations need reported seeds; the search needs search seeds.
+    References, grids and chosen configurations need reported seeds; the search needs search seeds. `owed` are the
+    references and grids still to be run, by default all.
     """
     farthest = study.space.farthest_points() if study.trials else []
-    owed: list[Changes] = [job.changes for job in study.owed_jobs([0])]
     reported = study.reported_seeds(seed)
     searching = range(seed, seed + study.replicates) if study.trials else range(0)
+    owed = study.owed_jobs(reported) if owed is None else owed
+    searched = [study.resolve_trial({**point, "seed": one}) for one in {*reported, *searching} for point in farthest]
     stages: dict[tuple[str, int], Stage] = {}
-    for seed_of_trial in sorted({*reported, *searching}):
-        for point in [*(owed if seed_of_trial in reported else ()), *farthest]:
-            trial = study.resolve_trial({**point, "seed": seed_of_trial})
-            for member, step in trial.construction.needs(trial.training.steps(images)).items():
-                stage = Stage(trial, member, step)
-                if step and (stage.key not in stages or stages[stage.key].step < step):
-                    stages[stage.key] = stage
+    for trial in sorted([*(job.trial for job in owed), *searched], key=lambda one: one.seed):
+        for member, step in trial.construction.needs(trial.training.steps(images)).items():
+            stage = Stage(trial, member, step)
+            if step and (stage.key not in stages or stages[stage.key].step < step):
+                stages[stage.key] = stage
     return list(stages.values())
 
 

@@ -52,6 +52,16 @@ def test_only_the_trunk_where_no_teacher_is_needed() -> None:
     assert plan_stages(without.with_settings({"t": "0"}), 0, IMAGES) == []
 
 
+def test_finished_references_and_grids_need_no_stages() -> None:
+    """As after `analysis restore`, which brings no checkpoints, and with more seeds than before."""
+    chosen = replace(study(construction="constrained", t="0.25"), trials=0).with_size(None, None, 3)
+    owed = chosen.owed_jobs(chosen.reported_seeds(0))
+    (last,) = [job for job in owed if job.trial.seed == 2]
+    assert {stage.trial.seed for stage in plan_stages(chosen, 0, IMAGES)} == {0, 1, 2}
+    assert {(stage.trial.seed, stage.member) for stage in plan_stages(chosen, 0, IMAGES, [last])} == {(2, 0), (2, 1)}
+    assert plan_stages(chosen, 0, IMAGES, []) == []
+
+
 def test_no_stage_for_trials_whose_training_is_searched(tmp_path: Path, image_cache: Path) -> None:
     """They train their own trunk and teachers, the same as a stage would."""
     chosen = replace(study(model="mlp", hidden="8", width=None), references=()).search_also(["lr"])
