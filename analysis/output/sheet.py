@@ -59,7 +59,11 @@ class Sheet:
         return list(itertools.chain.from_iterable(self.blocks))
 
     def markdown(self) -> str:
-        """Format a pipe table, padded so that it reads well in a terminal."""
+        """Format a pipe table with the note below."""
+        return f"{self.pipe_table()}\n\n{self.note}\n"
+
+    def pipe_table(self) -> str:
+        """Format a pipe table without the note, padded so that it reads well in a terminal."""
         lines = [[column.heading for column in self.columns]]
         for row in self.rows:
             texts = [cell.text(column.digits) for cell, column in zip(row, self.columns, strict=True)]
@@ -67,7 +71,7 @@ class Sheet:
         widths = [max(_text_width(line[index]) for line in lines) for index in range(len(self.columns))]
         padded = [f"| {' | '.join(map(_pad_text, line, widths))} |" for line in lines]
         rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-        return "\n".join([padded[0], rule, *padded[1:], "", self.note, ""])
+        return "\n".join([padded[0], rule, *padded[1:]])
 
     def latex(self) -> str:
         """Format a booktabs tabular with the note as a comment."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from analysis.answers.headline import accuracy_sentence, midpoint_sentence
 from analysis.answers.words import counted, join_names
-from analysis.constructions import REFERENCE
+from analysis.constructions import REFERENCE, order
 from analysis.data.configurations import is_finished
 from analysis.errors import Missing
 from analysis.figures import paths
@@ -16,7 +16,8 @@ from analysis.output import style
 from analysis.output.sheet import Cell, Column, Sheet
 from analysis.published.questions import QUESTIONS, Question
 from analysis.published.spending import spending_table
-from analysis.published.sweeps import HEADLINE, Case, Sweep, list_cases, opened_sweeps
+from analysis.published.sweeps import HEADLINE, Case, Sweep, hyperparameter_words, list_cases, opened_sweeps
+from analysis.tables.main import HEADLINE_WHAT, headline_sheet
 
 PICTURE = "results/headline.png"
 """Figure of the page, relative to it."""
@@ -24,6 +25,8 @@ START, END = "<!-- results: begin -->", "<!-- results: end -->"
 """Markers around the block that a README quotes from the page."""
 DPI = 110
 LETTERS = "abcdefghij"
+README_METRICS = ("accuracy", "member_mean_accuracy", "soup_accuracy")
+"""Metrics of the table that a README shows."""
 NO_HEADLINE = "Not measured yet: the sweep `headline` is not published."
 INTRODUCTION = """# Results
 
@@ -57,7 +60,8 @@ def write_page(published: Path, docs: Path) -> list[Path]:
 
 def page_text(sweeps: Sequence[Sweep]) -> str:
     """Return the page in Markdown."""
-    parts = [INTRODUCTION, "## The answer", _answer_text(sweeps), CAVEAT, "## Sweeps", _sweeps_text(sweeps)]
+    parts = [INTRODUCTION, "## The answer", _answer_text(sweeps), CAVEAT]
+    parts += ["## Constructions", _constructions_text(sweeps), "## Sweeps", _sweeps_text(sweeps)]
     for letter, question in zip(LETTERS, QUESTIONS, strict=True):
         parts += [f"## ({letter}) {question.title}", *_question_text(question, sweeps)]
     parts += ["## What it cost", _cost_text(sweeps), "## Reproduce", _reproduction_text(sweeps)]
@@ -87,8 +91,10 @@ def readme_block(sweeps: Sequence[Sweep]) -> str:
     if case is None:
         return NO_HEADLINE
     lines = [f"- {sentence}" for sentence in headline_sentences(case)]
+    table = headline_sheet(case.tables, case.chosen, README_METRICS).pipe_table()
     seeds = min(len(c.rows) for c in case.chosen.values())
-    return "\n".join([*lines, "", f"({case.where}, {counted(seeds, 'seed')}; [results](docs/results.md).)"])
+    note = f"{case.where}, {counted(seeds, 'seed')}; ± half of the 95 % interval; DEE: worth so many deep members"
+    return "\n".join([*lines, "", table, "", f"({note}; [results](docs/results.md).)"])
 
 
 def quoted_block(readme: str) -> str | None:
@@ -106,6 +112,17 @@ def _answer_text(sweeps: Sequence[Sweep]) -> str:
     caption = f"Accuracy on the line between two members, and its excess over the chord ({case.where})"
     picture = [f"![{caption}]({PICTURE})", ""] if paths.curves_by_setting(case.tables).get(case.setting) else []
     return "\n".join([*picture, *lines])
+
+
+def _constructions_text(sweeps: Sequence[Sweep]) -> str:
+    """Return a table for each dataset and model, with the hyperparameters of its constructions."""
+    parts = []
+    for case in list_cases(sweeps):
+        places = {name: hyperparameter_words(case.chosen[name]) for name in order(case.chosen)}
+        where = "; ".join(f"{name}: {words}" for name, words in places.items() if words)
+        table = headline_sheet(case.tables, case.chosen).pipe_table()
+        parts.append(f"{case.words}{f'; {where}' if where else ''}:\n\n{table}")
+    return "\n\n".join([*parts, HEADLINE_WHAT]) if parts else "Nothing yet."
 
 
 def _draw_headline(case: Case, file: Path) -> bool:

@@ -13,6 +13,8 @@ from sweeps.storage.roles import REPORTED
 
 HEADLINE = "headline"
 """Name of the sweep that answers the question of the paper at the top of the page."""
+SYMBOLS = {"temperature": "τ", "weight": "λ", "beta": "β", "t": "t"}
+"""Hyperparameter of a construction → its symbol."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +64,12 @@ class Case:
     def words(self) -> str:
         """Sweep, dataset and model, as the start of a line in Markdown."""
         return f"**{self.sweep.name}** ({self.where})"
+
+
+def hyperparameter_words(configuration: Configuration) -> str:
+    """Return the hyperparameters of a construction in words: `β = 1, t = 0.02`; empty if it has none."""
+    values = configuration.hyperparameters
+    return ", ".join(f"{symbol} = {values[name]:.3g}" for name, symbol in SYMBOLS.items() if name in values)
 
 
 def list_cases(sweeps: Sequence[Sweep]) -> list[Case]:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from analysis.answers.headline import answer_questions
 from analysis.answers.summary import summary_text
-from analysis.data.queries import Row, Tables
+from analysis.data.queries import Row, Tables, best_by_construction
 from analysis.errors import Missing
 from analysis.output import registry, style
 from analysis.output import write as files
@@ -154,7 +154,8 @@ def _answers_section(tables: Tables) -> Markup:
         with style.house_style():
             pictures = [_picture(one) for one in lead.lead_pictures(tables, setting)]
         lead_line, *others = lines or [""]
-        title, table = f"{' · '.join(setting)}, {tables.split} split", page.sheet_table(headline_sheet(tables, setting))
+        title = f"{' · '.join(setting)}, {tables.split} split"
+        table = page.sheet_table(headline_sheet(tables, best_by_construction(tables)[setting]))
         answer = {"title": title, "lead": lead_line, "shown": others[:SHOWN], "folded": others[SHOWN:]}
         answers.append(answer | {"pictures": pictures, "table": table})
     return page.render("answers.html", answers=answers, explained=files.caption(HEADLINE_WHAT, tables))

@@ -1,13 +1,13 @@
 """Main table: the results of each construction over seeds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from analysis.answers import verdicts
 from analysis.answers.construction_table import construction_sheet, seeds_cell
 from analysis.answers.worth import worth_cell
 from analysis.constructions import REFERENCE, order
 from analysis.data.outcomes import By
-from analysis.data.queries import Configuration, Setting, Tables, best_by_construction, estimate_metric, keys_of
+from analysis.data.queries import Configuration, Tables, estimate_metric, keys_of
 from analysis.output.sheet import Cell, Column, Sheet
 
 TITLE = "Constructions over seeds"
@@ -77,11 +77,13 @@ def build(tables: Tables) -> Sheet:
     return construction_sheet(tables, METRICS, bold=bold, extra=extra, note="; bold: best mean of those in one basin")
 
 
-def headline_sheet(tables: Tables, setting: Setting) -> Sheet:
-    """Build the table below the answers of one (dataset, model): quality, soup, verdicts and equivalents."""
-    by_name = best_by_construction(tables)[setting]
+def headline_sheet(tables: Tables, by_name: Mapping[str, Configuration], metrics: Sequence[str] = HEADLINE) -> Sheet:
+    """Build the table below the answers of one (dataset, model): quality, soup, verdicts and equivalents.
+
+    `by_name` has the chosen configuration of each construction.
+    """
     columns = [Column("construction", "construction", ""), Column("seeds", "seeds", "")]
-    shown = [column for column in METRICS if column.name in HEADLINE]
+    shown = [column for column in METRICS if column.name in metrics]
     columns += [*shown, *(Column(name, name, "") for name in VERDICTS), Column("dee", "DEE (members)", "")]
     rows = []
     for name in order(by_name):

@@ -129,7 +129,10 @@ def test_front_chosen_and_verdicts_are_one_in_page_figure_tables_and_summary(qui
 
     verdicts = {construction: one["verdict"] for construction, one in state["chosen"][name].items()}
     assert {one: words[0] for one, words in table_verdicts(main.build(tables)).items()} == verdicts
-    assert {one: words[0] for one, words in table_verdicts(main.headline_sheet(tables, SETTING)).items()} == verdicts
+    assert {
+        one: words[0]
+        for one, words in table_verdicts(main.headline_sheet(tables, best_by_construction(tables)[SETTING])).items()
+    } == verdicts
     rows = re.findall(r"^\| (deep|constrained|distilled) .*\| (\w+) +\|$", summary, re.M)
     assert dict(rows) == verdicts
     said = " ".join(answer_questions(tables)[SETTING])
@@ -273,7 +276,7 @@ def test_a_seed_that_diverged_is_said_apart_and_is_no_seed(tmp_path):
         "deep": (["deep0", "deep1", "deep2"], 0),
         "constrained": (["constrained0", "constrained2"], 1),
     }
-    for sheet in (main.headline_sheet(tables, SETTING), main.build(tables)):
+    for sheet in (main.headline_sheet(tables, best_by_construction(tables)[SETTING]), main.build(tables)):
         at = [column.name for column in sheet.columns].index("seeds")
         assert [row[at].text(0) for row in sheet.rows] == ["3", "2 (1 diverged)"]
     numbers = {row["construction"]: row["seeds"] for row in csv.DictReader(io.StringIO(sheet.csv()))}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analysis.answers.summary import CAVEAT, summary_text
-from analysis.data.queries import read_tables
+from analysis.data.queries import best_by_construction, read_tables
 from analysis.tables import cost, main
 from tests.support.synthetic_outcomes import outcomes
 from tests.support.synthetic_results import trial, write, write_real
@@ -74,7 +74,7 @@ def test_the_main_table_judges_all_constructions_and_marks_the_best_in_one_basin
     assert rows["constrained"]["soup_nll"].value.images == 400
     assert re.fullmatch(r"[<>]? ?[\d.]+ \([<>]? ?[\d.]+ to [<>]? ?[\d.]+\)", rows["constrained"]["dee"].value)
     assert rows["deep"]["dee"].value == "4 (reference)"
-    headline = main.headline_sheet(full_tables, ("digits", "resnet8"))
+    headline = main.headline_sheet(full_tables, best_by_construction(full_tables)["digits", "resnet8"])
     assert [row[0].value for row in headline.rows] == list(rows)
     assert headline.rows[0][-1].value == rows["deep"]["dee"].value
 

@@ -12,7 +12,7 @@ from analysis.constructions import REFERENCE
 from analysis.data.queries import Configuration, configuration_families
 from analysis.errors import Missing
 from analysis.output.sheet import Cell, Column, Sheet
-from analysis.published.sweeps import Case, Sweep, list_cases
+from analysis.published.sweeps import Case, Sweep, hyperparameter_words, list_cases
 from stats.intervals import Share
 
 TITLE = "How much does distillation give back?"
@@ -20,7 +20,6 @@ NEEDS = (
     "a sweep with `deep`, `constrained` and `distilled` ensembles of one recipe; "
     "a grid of `temperature` and `beta` for where"
 )
-SYMBOLS = {"temperature": "τ", "weight": "λ", "beta": "β", "t": "t"}
 
 
 def answer(sweeps: Sequence[Sweep]) -> list[str]:
@@ -37,12 +36,7 @@ def _closed_sentences(case: Case) -> str:
     tables, mine, deep = case.tables, case.chosen["distilled"], case.chosen[REFERENCE]
     parts = [closed_sentence(tables, case.chosen, metric) for metric in METRICS]
     parts += [accuracy_sentence(tables, mine, deep), power_sentence(tables, mine, deep, "accuracy")]
-    return f"At {_place(mine)}: {' '.join(part for part in parts if part)}"
-
-
-def _place(configuration: Configuration) -> str:
-    values = configuration.hyperparameters
-    return ", ".join(f"{symbol} = {values[name]:.3g}" for name, symbol in SYMBOLS.items() if name in values)
+    return f"At {hyperparameter_words(mine)}: {' '.join(part for part in parts if part)}"
 
 
 def _grid_table(case: Case) -> list[str]:

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from analysis.__main__ import main
@@ -87,6 +88,26 @@ def test_numbers_are_those_of_the_answers(published, page):
     assert f"{abs(members.mean):.3f} nats" in of_question(page, 5)
     assert f"{abs(soup.mean):.3f} nats" in of_question(page, 7)
     assert spell_out(worth) in of_question(page, 8)
+
+
+def test_the_table_of_constructions_has_means_over_seeds_and_hyperparameters(published, page):
+    with opened_sweeps(published) as sweeps:
+        (case,) = list_cases(sweeps)
+        rows = {name: c.rows for name, c in case.chosen.items()}
+        block = readme_block(sweeps)
+    table = page.partition("## Constructions\n")[2].partition("\n## ")[0]
+    (heading,) = [line for line in table.splitlines() if line.startswith("**headline**")]
+    for text in (table, block):
+        lines = [line for line in text.splitlines() if line.startswith("| ") and "construction" not in line]
+        cells = {name: rest for name, *rest in ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)}
+        assert cells.keys() == rows.keys()
+        for name, trials in rows.items():
+            mean = np.mean([row["test_accuracy"] for row in trials])
+            assert cells[name][0] == str(len(trials))
+            assert cells[name][1].startswith(f"{mean:.2f} ±")
+    beta = rows["constrained"][0]["beta"]
+    assert f"constrained: β = {beta:.3g}" in heading
+    assert "deep:" not in heading
 
 
 def test_what_was_not_measured_is_said_with_what_it_needs(page):
