@@ -4,12 +4,13 @@ from dataclasses import replace
 
 from basin.training.constraints import tie_members
 from basin.training.objective import Objective
-from benchmarks.ensembles import ENGINES, Ensembles, Settings, against_plain
+from benchmarks.ensembles import ENGINES, QUICK, Ensembles, Settings, against_plain
 from benchmarks.machine import describe_machine
 from benchmarks.options import Options
 from benchmarks.report import Report, compare_timings
 from benchmarks.timing import Contestant, time_interleaved
 
+__all__ = ["QUICK", "run"]
 CONSTRAINTS = ("path", "simplex", "proximal")
 
 

@@ -5,11 +5,13 @@ from dataclasses import replace
 from basin.training.distillation import Distillation, Teachers
 from basin.training.execution_mode import EngineName
 from basin.training.network import Network, Precision
-from benchmarks.ensembles import ENGINES, Ensembles, Settings, against_plain
+from benchmarks.ensembles import ENGINES, QUICK, Ensembles, Settings, against_plain
 from benchmarks.machine import describe_machine
 from benchmarks.options import Options
 from benchmarks.report import Report, compare_timings
 from benchmarks.timing import Contestant, time_interleaved
+
+__all__ = ["QUICK", "run"]
 
 
 def run(options: Options) -> Report:

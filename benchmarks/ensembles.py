@@ -27,6 +27,10 @@ ENGINES: dict[str, tuple[EngineName, ...]] = {"cpu": ("loop", "threads"), "cuda"
 """Ways between which the engine chooses on a device."""
 
 
+QUICK = {"model": "resnet8", "resolution": "8", "members": "2", "batch_size": "20", "images": "100", "steps": "1"}
+"""A small size, to try a benchmark out."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """An ensemble, and how much of it is trained."""

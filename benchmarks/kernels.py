@@ -18,6 +18,7 @@ from benchmarks.report import Report
 
 ROUNDS = 3
 """Rounds before the one that is taken apart."""
+QUICK = ensembles.QUICK
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,13 @@ import torch
 from basin.training.execution_mode import EngineName
 from basin.training.network import Network, Precision
 from benchmarks.apart import reference_contestant, run_apart, trial_contestant
-from benchmarks.ensembles import ENGINES, Ensembles, Settings
+from benchmarks.ensembles import ENGINES, QUICK, Ensembles, Settings
 from benchmarks.machine import describe_machine, measure_limit
 from benchmarks.options import Options
 from benchmarks.report import Report, compare_timings
 from benchmarks.timing import Contestant, time_interleaved
 
+__all__ = ["QUICK", "run"]
 REFERENCE = "DataLoader, float32, one after another"
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
@@ -30,6 +31,9 @@ def run(options: Options) -> Report:
     if options.device.type == "cpu" and cores > 1:
         trials = run_apart(trial_contestant, options, settings, processes=cores, threads=1)
         contestants[f"bfloat16, {cores} trials of one thread"] = trials
+    if options.device.type == "cuda":
+        trials = run_apart(trial_contestant, options, settings, processes=2, threads=1)
+        contestants["bfloat16, 2 trials on the GPU"] = trials
     contestants |= {name: ensembles.ours(network) for name, network in networks.items()}
     timings = time_interleaved(contestants, repeats=options.repeats)
     limit, flops = measure_limit(options.device), ensembles.flops()

@@ -1,5 +1,7 @@
 """The runner: what it lists, and what the user must mend."""
 
+import dataclasses
+import importlib
 import json
 import subprocess
 import sys
@@ -53,3 +55,24 @@ def test_the_runner_needs_no_sweep() -> None:
 def test_options_have_defaults_that_are_measurements() -> None:
     assert Options().repeats >= 5
     assert json.dumps(str(Options().device)) == '"cpu"'
+
+
+def test_the_session_on_a_gpu_fits_its_time_and_names_benchmarks_and_their_settings() -> None:
+    """It has one try, on a borrowed machine: a misspelt option must not be found there."""
+    script = (ROOT / "benchmarks/gpu_session.sh").read_text(encoding="utf-8")
+    calls = [line.split()[1:] for line in script.splitlines() if line.startswith("measure ")]
+    assert calls
+    assert sum(int(seconds) for _, seconds, *_ in calls) <= 14 * 60
+    assert len({file for file, *_ in calls}) == len(calls)
+    for _, _, name, *options in calls:
+        module = importlib.import_module(f"benchmarks.{name}")
+        changes = dict(one.split("=") for one in options if "=" in one)
+        for field, value in (module.QUICK | changes).items():
+            assert field in {known.name for known in dataclasses.fields(module.Settings)}, (name, field, value)
+        assert {one for one in options if one.startswith("--")} <= {"--set", "--repeats"}
+
+
+@pytest.mark.parametrize("name", ["train", "paths", "kernels", "constrained", "distill"])
+def test_benchmarks_of_ensembles_have_a_small_size(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--quick", "--device", "cpu", "--threads", "1", "--repeats", "1"]) == 0
+    assert name in capsys.readouterr().out.splitlines()[0]
