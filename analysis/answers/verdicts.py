@@ -58,8 +58,8 @@ def judge_configuration(
 ) -> Judgement | None:  # fmt: skip
     """Decide from the outcomes of all seeds and name the weakest cell.
 
-    It is the verdict that the sweep recorded where that is current and has the same margin, and else computed: a
-    published sweep keeps no losses of mixed networks. None without either.
+    It is the verdict that the sweep recorded where that is current and has the same margin, and else computed. None
+    without outcomes, too.
     """
     limit = margin_of(tables, configuration.rows, by) if margin is None else margin
     split = split or tables.split

@@ -11,24 +11,27 @@ from numpy.typing import NDArray
 
 WIDTH = 1 / 16
 """Width of a bin in the square root of the value: √nat for losses."""
+COARSE = 1 / 8
+"""Width for mixed networks, of which a trial has many: verdicts by loss need only their differences from the chord."""
 MOST = 256
 """Bins that a byte can name; wider bins are taken where there are more."""
 
 Halves = NDArray[np.float16]
 
 
-def encode(values: Halves) -> tuple[bytes, Halves]:
+def encode(values: Halves, width: float = WIDTH) -> tuple[bytes, Halves]:
     """Return the bin of each value, a byte each, and the mean of each bin, in ascending order.
 
-    Values that have at most 256 different numbers, such as shares of subsets, are kept as they are. Encoding decoded
-    values again changes nothing. Raises ValueError for values below 0 and for NaN.
+    `width` is that of a bin, in the square root of the value. Values that have at most 256 different numbers, such as
+    shares of subsets, are kept as they are. Encoding decoded values again changes nothing. Raises ValueError for values
+    below 0 and for NaN.
     """
     known, places = np.unique(values, return_inverse=True)
     if np.isnan(values).any() or (known < 0).any():
         raise ValueError("values below 0 or NaN: expected losses or shares")
     if len(known) <= MOST:
         return places.astype(np.uint8).tobytes(), known
-    wide, width = known.astype(np.float64), WIDTH
+    wide = known.astype(np.float64)
     bins = np.floor(np.sqrt(wide) / width)
     while len(np.unique(bins)) > MOST:
         width *= 2

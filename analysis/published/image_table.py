@@ -1,8 +1,8 @@
 """The table `outcomes` of a published sweep: what is kept of it, and its encoding.
 
-Kept are, of reported trials and on test: the ensemble, members and soup with correctness and losses; mixed networks of
-paths and hull with correctness alone; and means over subsets of deep ensembles, the curve of the deep-ensemble
-equivalent. Verdicts by loss are in `verdicts.json`.
+Kept are, of reported trials and on test: the ensemble, members, soup, and mixed networks of paths and hull, with
+correctness and losses; and means over subsets of deep ensembles, the curve of the deep-ensemble equivalent. Losses of
+mixed networks are rounded more coarsely than the others.
 """
 
 import numpy as np
@@ -23,22 +23,20 @@ CODED = {name: (f"{name}_codes", f"{name}_levels") for name in LISTS}
 
 
 def trim(table: pa.Table, row: Row) -> pa.Table:
-    """Return the rows of a trial's `outcomes` that are published, mixed networks without their losses."""
+    """Return the rows of a trial's `outcomes` that are published."""
     compute = pa.compute
     table = table.filter(compute.equal(table["split"], SPLIT))
     if row["construction"] != REFERENCE:
         table = table.filter(compute.not_equal(table["kind"], SUBSETS))
-    mixed = compute.is_in(table["kind"], pa.array(MIXED))
-    place = table.schema.get_field_index("nll")
-    kept = compute.if_else(mixed, pa.nulls(table.num_rows, HALVES), table["nll"].cast(HALVES))
-    return table.set_column(place, table.schema.field(place), kept.cast(table.schema.field(place).type))
+    return table
 
 
 def encode(table: pa.Table) -> pa.Table:
     """Replace each list of half-precision values by the bytes and levels of `image_codes`."""
+    widths = [image_codes.COARSE if kind in MIXED else image_codes.WIDTH for kind in table["kind"].to_pylist()]
     for name, columns in CODED.items():
         place, field = table.schema.get_field_index(name), table.schema.field(name)
-        coded = [_encode_values(values) for values in table[name].to_numpy()]
+        coded = [_encode_values(*one) for one in zip(table[name].to_numpy(), widths, strict=True)]
         codes, levels = (pa.array([one and one[part] for one in coded], kind) for part, kind in _PARTS)
         what = {**(field.metadata or {}), b"levels": b"mean of each bin; codes name the bin of each image"}
         table = table.set_column(place, pa.field(columns[1], HALVES, metadata=what), levels)
@@ -62,5 +60,5 @@ def decode(table: pa.Table) -> pa.Table:
 _PARTS = ((0, pa.binary()), (1, HALVES))
 
 
-def _encode_values(values: np.ndarray | None) -> tuple[bytes, np.ndarray] | None:
-    return None if values is None else image_codes.encode(np.asarray(values, dtype=np.float16))
+def _encode_values(values: np.ndarray | None, width: float) -> tuple[bytes, np.ndarray] | None:
+    return None if values is None else image_codes.encode(np.asarray(values, dtype=np.float16), width)

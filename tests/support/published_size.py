@@ -19,7 +19,7 @@ from sweeps.storage.table_file import encode_table
 MEMBERS, IMAGES, PATH_IMAGES, INSIDE, HULL = 4, 10_000, 5_000, 5, 9
 KINDS = {
     "ensemble, members and soup": ("ensemble", "member", "soup"),
-    "paths and hull, correctness alone": ("path", "hull"),
+    "paths and hull": ("path", "hull"),
     "subsets, of deep ensembles": ("size",),
 }
 
