@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.answers.headline import accuracy_sentence, midpoint_sentence
-from analysis.answers.words import counted, join_names
+from analysis.answers.words import join_names
 from analysis.constructions import REFERENCE, order
 from analysis.data.configurations import is_finished
 from analysis.errors import Missing
@@ -92,8 +92,7 @@ def readme_block(sweeps: Sequence[Sweep]) -> str:
         return NO_HEADLINE
     lines = [f"- {sentence}" for sentence in headline_sentences(case)]
     table = headline_sheet(case.tables, case.chosen, README_METRICS).pipe_table()
-    seeds = min(len(c.rows) for c in case.chosen.values())
-    note = f"{case.where}, {counted(seeds, 'seed')}; ± half of the 95 % interval; DEE: worth so many deep members"
+    note = f"{case.where}, {case.recipe}; ± half of the 95 % interval; DEE: deep members that it is worth"
     return "\n".join([*lines, "", table, "", f"({note}; [results](docs/results.md).)"])
 
 
@@ -121,7 +120,8 @@ def _constructions_text(sweeps: Sequence[Sweep]) -> str:
         places = {name: hyperparameter_words(case.chosen[name]) for name in order(case.chosen)}
         where = "; ".join(f"{name}: {words}" for name, words in places.items() if words)
         table = headline_sheet(case.tables, case.chosen).pipe_table()
-        parts.append(f"{case.words}{f'; {where}' if where else ''}:\n\n{table}")
+        facts = "; ".join(part for part in (case.recipe, where) if part)
+        parts.append(f"{case.words}; {facts}:\n\n{table}")
     return "\n\n".join([*parts, HEADLINE_WHAT]) if parts else "Nothing yet."
 
 

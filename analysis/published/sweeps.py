@@ -61,6 +61,19 @@ class Case:
         return f"{', '.join(sorted(names))}, {model}"
 
     @property
+    def recipe(self) -> str:
+        """Training images, epochs and members of its ensembles, in words."""
+        rows = [row for c in self.chosen.values() for row in c.rows]
+        sizes = sorted({row.get("train_size") or 0 for row in rows})
+        epochs, members = (sorted({row[name] for row in rows if row.get(name)}) for name in ("epochs", "members"))
+        parts = [
+            [f"{size:,} training images" if size else "all training images" for size in sizes],
+            [f"{number} epochs" for number in epochs],
+            [f"K = {number}" for number in members],
+        ]
+        return ", ".join(" or ".join(part) for part in parts if part)
+
+    @property
     def words(self) -> str:
         """Sweep, dataset and model, as the start of a line in Markdown."""
         return f"**{self.sweep.name}** ({self.where})"

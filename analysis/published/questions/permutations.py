@@ -39,8 +39,9 @@ def _barrier_sentences(case: Case, permuted: Configuration) -> list[str]:
     deep = deep_reference(case.tables, permuted)
     if deep is None:
         return []
-    width = permuted.hyperparameters.get("width")
-    start = "" if width is None else f"width ×{width:g}: "
+    width, matching = (permuted.hyperparameters.get(name) for name in ("width", "matching"))
+    how = [f"width ×{width:g}" if width else "", f"aligned by {matching}" if matching else ""]
+    start = f"{words}: " if (words := ", ".join(part for part in how if part)) else ""
     verdict = verdict_word(find_verdict(case.tables, permuted))
     lines = []
     for policy in alignment.measured_policies(case.tables, [permuted]):

@@ -105,9 +105,20 @@ def test_the_table_of_constructions_has_means_over_seeds_and_hyperparameters(pub
             mean = np.mean([row["test_accuracy"] for row in trials])
             assert cells[name][0] == str(len(trials))
             assert cells[name][1].startswith(f"{mean:.2f} ±")
+    assert rows["constrained"][0]["train_size"] is None
+    assert f"all training images, {rows['constrained'][0]['epochs']} epochs, K = 4" in heading
     beta = rows["constrained"][0]["beta"]
     assert f"constrained: β = {beta:.3g}" in heading
     assert "deep:" not in heading
+
+
+def test_lines_on_permutations_name_what_they_were_aligned_by(published, page):
+    with opened_sweeps(published) as (sweep,):
+        matchings = {row["matching"] for row in sweep.tables.rows if row["construction"] == "permuted"}
+    lines = [line for line in of_question(page, 2).splitlines() if line.startswith("- ")]
+    assert matchings
+    assert lines
+    assert all(any(f"aligned by {matching}: " in line for matching in matchings) for line in lines)
 
 
 def test_what_was_not_measured_is_said_with_what_it_needs(page):

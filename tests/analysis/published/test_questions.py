@@ -49,11 +49,11 @@ def test_permutations_by_width_and_policy(tmp_path):
     points = [(name, {"width": width}) for width in (1.0, 2.0) for name in ("deep", "permuted")]
     sentences, table = permutations.answer([sweep_of(tmp_path, points)])
     for width in (1, 2):
+        start = f"width ×{width}, aligned by activations:"
         for policy in ("reset", "interp"):
-            assert re.search(
-                rf"width ×{width}: the largest barrier of permuted is [\d.]+ points \({policy}\) lower", sentences
-            )
-        assert f"width ×{width}: in one basin: no." in sentences
+            lower = rf"{start} the largest barrier of permuted is [\d.]+ points \({policy}\) lower"
+            assert re.search(lower, sentences)
+        assert f"{start} in one basin: no." in sentences
     assert "barrier interp (points)" in table
 
 
