@@ -3,7 +3,6 @@
 The rows of `trials` come from the compact file, a cache that reading creates.
 """
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import pyarrow as pa
 
 from analysis.data.columns import REQUIRED, column_metadata, headline_policies, useful_columns
 from analysis.errors import BadInput, Missing
+from basin.files import read_object
 from sweeps.storage import compact
 from sweeps.storage.location import remote_message
 from sweeps.storage.table_file import decode_table, is_rewritten
@@ -82,7 +82,7 @@ class Tables:
     def _verdict_entries(self) -> list[Row]:
         entries: list[Row] = []
         for folder in (self.folder, *self.more):
-            entries += read_json(folder / "verdicts.json").values()
+            entries += read_object(folder / "verdicts.json").values()
         return entries
 
     def column(self, metric: str, rows: Sequence[Row] | None = None, split: str | None = None) -> str:
@@ -128,15 +128,6 @@ def read_tables(
     first, *others = folders = [Path(folder) for folder in (results, *more)]
     trials = _promote_types([_read_trials(folder, split) for folder in folders], first)
     return Tables(first, trials, split, tuple(others), margin)
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Return what a sweep left in a JSON file; nothing if it is missing, damaged or no object."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _read_trials(folder: Path, split: str) -> pa.Table:

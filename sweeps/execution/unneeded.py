@@ -1,6 +1,5 @@
 """Find what a sweep's storage holds and no trial needs any more, and remove it: tables, leftovers, stages, weights."""
 
-import json
 import shutil
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -12,6 +11,7 @@ from pathlib import Path
 from basin.constructions import constructions
 from basin.data import datasets
 from basin.errors import UsageError
+from basin.files import read_object
 from basin.lookup import is_key
 from basin.models import models
 from basin.trial import Trial
@@ -118,19 +118,13 @@ def _base_of(row: Row) -> Trial:
 
 
 def _is_finished(store: Store) -> bool:
-    try:
-        return bool(json.loads((store.folder / "status.json").read_text())["state"] == "finished")
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return bool(read_object(store.folder / "status.json").get("state") == "finished")
 
 
 def _data_hash(file: Path, part: str | None = None) -> str:
     """Hash of the data that a recipe or a manifest names; empty if it names none."""
-    try:
-        facts = json.loads(file.read_text())
-        return str((facts[part] if part else facts)["data_hash"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+    facts = read_object(file)
+    return str((facts.get(part) or {} if part else facts).get("data_hash", ""))
 
 
 def _finished_scratch(store: Store) -> list[Path]:
@@ -163,12 +157,8 @@ def _list_weights(store: Store, kind: Kind, trials: dict[str, list[str]]) -> Unn
 
 def _dropped_keys(store: Store) -> set[str]:
     """Keys of the trials on fresh seeds whose configuration is no longer chosen."""
-    try:
-        verdicts = json.loads((store.folder / "verdicts.json").read_text())
-        unchosen = [entry["keys"] for entry in verdicts.values() if not entry.get("chosen", True)]
-        return set(chain.from_iterable(unchosen))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return set()
+    entries = read_object(store.folder / "verdicts.json").values()
+    return set(chain.from_iterable(entry.get("keys", ()) for entry in entries if not entry.get("chosen", True)))
 
 
 def _total_size(paths: Iterable[Path]) -> int:

@@ -8,14 +8,14 @@ from typing import Any
 
 from basin.constructions import constructions
 from basin.errors import UsageError
-from basin.files import write_atomically
+from basin.files import read_object, write_atomically
 from basin.keys import FORMAT, class_version, hash_contents
 from basin.measure import Evaluation
 from basin.plugins import imported_plugins
 from basin.spec import Field, describe_fields
 from basin.trial import REGISTRIES, SECTIONS, Trial
 from sweeps.storage.columns import KEPT
-from sweeps.storage.identity import NAME, new_identity, read_identity, read_object
+from sweeps.storage.identity import NAME, new_identity, read_identity
 from sweeps.storage.store import Store
 from sweeps.study.study import Study
 

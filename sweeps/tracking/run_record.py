@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from basin.costs import COSTS
 from basin.errors import UsageError
+from basin.files import read_object
 from sweeps.storage.columns import is_score, list_hyperparameters
-from sweeps.storage.identity import read_object
 from sweeps.storage.schemas import SCHEMAS
 from sweeps.storage.store import Row, Store
 from sweeps.tracking.dataset_inputs import LoggedDataset, describe_dataset
