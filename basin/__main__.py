@@ -25,7 +25,7 @@ from basin.shared_options import add_shared_options
 from basin.strict_json import dump_json
 from basin.system_errors import describe_error, storage_errors_reported
 from basin.training.loop import DivergedError
-from basin.trial import Outcome, Trial, identify_data, overlay, run
+from basin.trial import Outcome, identify_data, overlay, run, trial_of_names
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,12 +72,7 @@ def _run_from_options(options: argparse.Namespace, runs: Path) -> Outcome:
         runs=runs,
         scratch=options.scratch,
     )
-    trial = Trial(
-        dataset=datasets.make(options.dataset),
-        model=models.make(options.model),
-        construction=constructions.make(options.construction),
-    )
-    trial = overlay(trial, changes)
+    trial = overlay(trial_of_names(vars(options)), changes)
     return run(identify_data(trial, place), place)
 
 

@@ -16,13 +16,11 @@ from typing import Any
 
 from basin.command_line import Parser, say
 from basin.constructions import constructions
-from basin.data import datasets
 from basin.environment import Place, parse_settings
 from basin.errors import UsageError
 from basin.files import write_atomically
 from basin.keys import Contents, describe_differences
 from basin.lookup import weights_path
-from basin.models import models
 from basin.outcome_file import read_ending, write_outcome
 from basin.plugins import import_plugins
 from basin.processors import usable_cpus
@@ -31,7 +29,7 @@ from basin.saved import ensemble_file, load_ensemble
 from basin.shared_options import add_shared_options
 from basin.system_errors import storage_errors_reported
 from basin.training.loop import DivergedError
-from basin.trial import Outcome, Trial, measure_again, overlay, run
+from basin.trial import Outcome, Trial, measure_again, overlay, run, trial_of_names
 from basin.work import Done, Pool, Work, plan_work
 
 FORMAT = 1
@@ -77,11 +75,7 @@ def read_campaign(file: Path) -> Campaign:
 
 def trial_of_settings(settings: Mapping[str, Any]) -> Trial:
     """The trial with these values of all its fields (`Trial.flat`)."""
-    base = Trial(
-        dataset=datasets.make(settings["dataset"]),
-        model=models.make(settings["model"]),
-        construction=constructions.make(settings["construction"]),
-    )
+    base = trial_of_names(settings)
     named = {name: settings[name] for name in base.fields() if name in settings}
     trial = overlay(base, {**named, "seed": settings["seed"]})
     return replace(trial, data_hash=settings["data_hash"], ood_hash=settings["ood_hash"])

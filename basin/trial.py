@@ -108,6 +108,11 @@ class Trial:
         return contents | keys.split_sizes(self.split, self.dataset)
 
 
+def trial_of_names(names: Mapping[str, object]) -> Trial:
+    """The trial of the dataset, model and construction that are named; everything else is at its default."""
+    return Trial(**{kind: registry.make(str(names[kind])) for kind, registry in REGISTRIES.items()})
+
+
 def overlay(trial: Trial, changes: Mapping[str, object]) -> Trial:
     """The trial with `changes` by name: `construction=distilled`, `beta=0.3`, `seed=1`.
 

@@ -8,18 +8,15 @@ from enum import StrEnum
 from itertools import chain
 from pathlib import Path
 
-from basin.constructions import constructions
-from basin.data import datasets
 from basin.errors import UsageError
 from basin.files import read_object
 from basin.lookup import is_key
-from basin.models import models
-from basin.trial import Trial
+from basin.trial import trial_of_names
 from sweeps.execution.remeasuring import trial_of_row
 from sweeps.storage.lock import locked_folder
 from sweeps.storage.old_stages import find_old_stages, list_stages
 from sweeps.storage.roles import REPORTED
-from sweeps.storage.store import Row, Store, open_store
+from sweeps.storage.store import Store, open_store
 from sweeps.tracking.garbage import find_superseded_tables, remove_superseded_tables
 
 
@@ -104,17 +101,9 @@ def _used_recipes(store: Store) -> set[str] | None:
     if not rows or not _is_finished(store) or len(rows) != len(store.keys()):
         return None
     try:
-        return {trial_of_row(row, _base_of(row)).recipe_key for row in rows}
+        return {trial_of_row(row, trial_of_names(row)).recipe_key for row in rows}
     except (UsageError, KeyError, TypeError, ValueError):  # rows of older code
         return None
-
-
-def _base_of(row: Row) -> Trial:
-    return Trial(
-        dataset=datasets.make(row["dataset"]),
-        model=models.make(row["model"]),
-        construction=constructions.make(row["construction"]),
-    )
 
 
 def _is_finished(store: Store) -> bool:
