@@ -25,11 +25,11 @@ from basin.outcome_file import read_ending, write_outcome
 from basin.plugins import import_plugins
 from basin.processors import usable_cpus
 from basin.provenance import collect_provenance
-from basin.saved import ensemble_file, load_ensemble
+from basin.saved import ensemble_file
 from basin.shared_options import add_shared_options
 from basin.system_errors import storage_errors_reported
 from basin.training.loop import DivergedError
-from basin.trial import Outcome, Trial, measure_again, overlay, run, trial_of_names
+from basin.trial import Outcome, Trial, measure_kept, overlay, run, trial_of_names
 from basin.work import Done, Pool, Work, plan_work
 
 FORMAT = 1
@@ -161,21 +161,17 @@ def _run_trial(work: Work, place: Place, out: Path) -> dict[str, float] | None:
     """Run a trial, or measure its networks if they are stored; write networks and outcome. None if it diverged."""
     began, trial = time.perf_counter(), work.trial
     scratch = out / "scratch" / trial.key
+    weights = weights_path(out, trial.ensemble_key)
     outcome: Outcome | None = None
     try:
-        outcome = _measure_kept_networks(trial, place, out) or run(trial, replace(place, scratch=scratch))
-        write_atomically(weights_path(out, trial.ensemble_key), ensemble_file(outcome.saved, trial.ensemble_key))
+        outcome = measure_kept(trial, place, weights) or run(trial, replace(place, scratch=scratch))
+        write_atomically(weights, ensemble_file(outcome.saved, trial.ensemble_key))
     except DivergedError:
         pass
     spent = {"seconds": time.perf_counter() - began, "passes": work.passes}
     write_outcome(outcome_path(out, trial.key), trial, outcome, facts=collect_provenance(), **spent)
     shutil.rmtree(scratch, ignore_errors=True)
     return outcome.measured.scores if outcome else None
-
-
-def _measure_kept_networks(trial: Trial, place: Place, out: Path) -> Outcome | None:
-    saved = load_ensemble(weights_path(out, trial.ensemble_key), trial.ensemble_key)
-    return measure_again(trial, place, saved) if saved and saved.serves(trial.evaluation) else None
 
 
 def _kind_of(trial: Trial) -> str:
