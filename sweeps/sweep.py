@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -77,14 +78,15 @@ def sweep(study: Study, options: Options, display: Display) -> Report:
         if open_store(options.storage, source).folder.resolve() == store.folder:
             raise UsageError(f"--warm-start {source}: expected a sweep other than the one to run")
         check_comparable(options.storage / source, study, options.seed)
+    uploader = Uploader(uri, store, adopt=options.adopt, system_metrics=options.system_metrics)
     keeper = StatusKeeper(study, store.folder, place.remote, display)
     with (
         stoppable(),
         storage_errors_reported(store.folder),
         _claimed_folder(store, study, options, data, keeper.note) as (study, notes),
-        _leftovers_removed(store, place),
+        _cleaned_up(partial(remove_leftovers, store, place.runs)),  # checkpoints stay
         keeper as listener,
-        _uploading(Uploader(uri, store, adopt=options.adopt, system_metrics=options.system_metrics)) as uploader,
+        _cleaned_up(uploader.stop),  # so that MLflow shows nothing as running
     ):
         if not options.adopt:
             _check_owner(store, uri)
@@ -174,12 +176,6 @@ def _run_jobs(
         return pool.errors
 
 
-def _sources(options: Options) -> dict[str, str | None]:
-    """Where the images are, for those who use the networks later."""
-    named = {"source": options.data, "ood_source": options.ood_data}
-    return {name: str(path.resolve()) if path else None for name, path in named.items()}
-
-
 def _describe_launch(study: Study, options: Options, store: Store, stages: list[Stage], most: int, pool: "Pool") -> str:
     """Describe the work of a launch, its parallelism, and its duration as far as earlier trials show it."""
     from sweeps.execution.plan import estimated_seconds, known_throughput, plan_sweep, remaining_work
@@ -236,7 +232,7 @@ def _claimed_folder(
                 study, store, lambda trial: decide_at_launch(trial, place, options, announce)
             )
             match_manifest(store, study, options.seed, options.mirror)
-            record_data(store, data.facts() | _sources(options))
+            record_data(store, data.facts() | options.data_sources())
             record_varied(store, study, options.seed)
             notes = [damage] if damage else []
             if decision:
@@ -258,22 +254,12 @@ def _claimed_folder(
 
 
 @contextmanager
-def _leftovers_removed(store: Store, place: Place) -> Iterator[None]:
-    """Remove Tune's folders and temporary files of a launch that is stopped or refused; checkpoints stay."""
+def _cleaned_up(clean_up: Callable[[], None]) -> Iterator[None]:
+    """Clean up what a launch leaves that is stopped or refused."""
     try:
         yield
     except BaseException:
-        remove_leftovers(store, place.runs)
-        raise
-
-
-@contextmanager
-def _uploading(uploader: Uploader) -> Iterator[Uploader]:
-    """Let MLflow show nothing as running that a stopped or refused launch leaves."""
-    try:
-        yield uploader
-    except BaseException:
-        uploader.stop()
+        clean_up()
         raise
 
 
