@@ -122,8 +122,7 @@ def record_plugins(store: Store) -> list[str]:
     now = {plugin.name: {"version": plugin.version, "sources": plugin.sources} for plugin in imported_plugins()}
     before = _recorded_plugins(store)
     if now != before:
-        manifest = {**_read_manifest(store), PLUGINS: now}
-        write_atomically(store.folder / "sweep.json", json.dumps(manifest, indent=1, allow_nan=False))
+        _record_part(store, PLUGINS, now)
     return [
         f"plugin {name} has changed since the last launch (sources {before[name]['sources']} → {facts['sources']}): "
         "if the same values now mean something else, raise `version` of its class and choose another --name"
