@@ -120,9 +120,7 @@ def import_campaign(study: Study, options: Options, folder: Path, campaign: Camp
             if created:
                 shutil.rmtree(store.folder)
             raise
-        sources = {"source": options.data, "ood_source": options.ood_data}
-        named = {name: str(path.resolve()) if path else None for name, path in sources.items()}
-        record_data(store, data.facts() | named)
+        record_data(store, data.facts() | options.data_sources())
         record_varied(store, study, options.seed)
         notes += record_plugins(store)
         for key in new:
