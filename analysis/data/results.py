@@ -153,13 +153,13 @@ def _all_there(folder: Path, table: pa.Table) -> None:
     keys = set(table["key"].to_pylist()) if "key" in table.column_names else set()
     for file in sorted(folder.glob("tables/trials/*.parquet")):
         if file.stem not in keys and not file.name.startswith((".", "_")):
-            _read_file(file)
+            read_file(file)
 
 
 def _concatenate_files(files: Sequence[Path]) -> pa.Table:
     parts = []
     for start in range(0, len(files), BATCH):
-        tables = [_read_file(file) for file in files[start : start + BATCH]]
+        tables = [read_file(file) for file in files[start : start + BATCH]]
         parts.append(_promote_types(tables, files[0].parent).combine_chunks())
     return _promote_types(parts, files[0].parent)
 
@@ -171,7 +171,8 @@ def _promote_types(tables: Sequence[pa.Table], where: Path) -> pa.Table:
         raise BadInput(f"{where}: files disagree on a column's type: {_one_line(error)}") from None
 
 
-def _read_file(file: Path) -> pa.Table:
+def read_file(file: Path) -> pa.Table:
+    """Read one table; raises BadInput for a file that is damaged, or that another program has written."""
     try:
         content = file.read_bytes()
         table = decode_table(content)

@@ -16,12 +16,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from analysis.data.results import Row, read_tables
+from analysis.data.results import Row, read_file, read_tables
 from analysis.errors import BadInput
 from analysis.published import image_table
 from basin.files import read_object, write_atomically
 from sweeps.storage.roles import REPORTED
-from sweeps.storage.table_file import SIBLINGS, decode_table, encode_table
+from sweeps.storage.table_file import SIBLINGS, encode_table
 
 LIMIT = 20_000_000
 """Bytes of all published sweeps together: they are part of the code's history."""
@@ -159,19 +159,9 @@ def _join_trials(folder: Path, rows: dict[str, Row]) -> bytes | None:
         file = folder / f"{key}.parquet"
         if not file.exists() or (folder.name == IMAGES and row["role"] not in REPORTED):
             continue
-        table = _read(file)
+        table = read_file(file)
         parts.append(image_table.encode(image_table.trim(table, row)) if folder.name == IMAGES else table)
     return encode_tables(parts) if parts else None
-
-
-def _read(file: Path) -> pa.Table:
-    try:
-        table = decode_table(file.read_bytes())
-    except (OSError, pa.ArrowException) as error:
-        raise BadInput(f"{file}: not a readable Parquet file: {error}") from None
-    if table is None:
-        raise BadInput(f"{file}: damaged Parquet file: its checksum fails")
-    return table
 
 
 def encode_tables(parts: Sequence[pa.Table]) -> bytes:
