@@ -71,13 +71,7 @@ def sweep(study: Study, options: Options, display: Display) -> Report:
     if options.system_metrics:
         check_available()
     uri = options.tracking_uri or default_uri(options.storage)
-    for source in options.warm_start:
-        if options.mirror:
-            options.mirror.fetch(options.storage / source / "sweep.json", anew=True)
-            options.mirror.pull_folder(options.storage / source / "tables")
-        if open_store(options.storage, source).folder.resolve() == store.folder:
-            raise UsageError(f"--warm-start {source}: expected a sweep other than the one to run")
-        check_comparable(options.storage / source, study, options.seed)
+    _check_warm_start(study, options, store)
     uploader = Uploader(uri, store, adopt=options.adopt, system_metrics=options.system_metrics)
     keeper = StatusKeeper(study, store.folder, place.remote, display)
     with (
@@ -90,15 +84,7 @@ def sweep(study: Study, options: Options, display: Display) -> Report:
     ):
         if not options.adopt:
             _check_owner(store, uri)
-        remove_leftovers(store, place.runs)
-        place.remote.send(*note_reruns(store, find_lost(store)))
-        if options.mirror:
-            restore_files(store, options.mirror)
-        if damaged := remove_damaged_rows(store):
-            place.remote.send(*(path for path in [store.folder / "reruns.json"] if path.exists()))
-            for key in damaged:
-                place.remote.remove(store.table_path("trials", key))
-            listener.note(f"{len(damaged)} trials have damaged files and will be rerun: {', '.join(damaged)}")
+        _repair_rows(store, place, options, listener)
         before = store.keys()
         for note in notes:
             listener.note(note)
@@ -122,6 +108,30 @@ def sweep(study: Study, options: Options, display: Display) -> Report:
     if not any(row and row["status"] == "done" for row in map(store.row, store.keys())):
         raise UsageError("no trial finished: " + (errors[0] if errors else _explain_no_result(store)))
     return Report(store, len(store.keys()) - len(before), errors, untracked)
+
+
+def _check_warm_start(study: Study, options: Options, store: Store) -> None:
+    """Fetch the sweeps that initialise the sampler; raises UsageError for one that cannot."""
+    for source in options.warm_start:
+        if options.mirror:
+            options.mirror.fetch(options.storage / source / "sweep.json", anew=True)
+            options.mirror.pull_folder(options.storage / source / "tables")
+        if open_store(options.storage, source).folder.resolve() == store.folder:
+            raise UsageError(f"--warm-start {source}: expected a sweep other than the one to run")
+        check_comparable(options.storage / source, study, options.seed)
+
+
+def _repair_rows(store: Store, place: Place, options: Options, listener: Listener) -> None:
+    """Remove leftovers, and the rows of trials with damaged files, which are run again."""
+    remove_leftovers(store, place.runs)
+    place.remote.send(*note_reruns(store, find_lost(store)))
+    if options.mirror:
+        restore_files(store, options.mirror)
+    if damaged := remove_damaged_rows(store):
+        place.remote.send(*(path for path in [store.folder / "reruns.json"] if path.exists()))
+        for key in damaged:
+            place.remote.remove(store.table_path("trials", key))
+        listener.note(f"{len(damaged)} trials have damaged files and will be rerun: {', '.join(damaged)}")
 
 
 def _explain_no_result(store: Store) -> str:
