@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from basin.errors import UsageError
-from cli.completion import complete_sampler, complete_study
+from cli.completion import complete_sampler, complete_study, complete_sweep
 from cli.plugins import load_plugins, plugin_option
 from cli.study_files import open_study
 from sweeps.search.samplers import SAMPLERS
@@ -40,6 +40,7 @@ def _local_folder(storage: Path) -> Path:
     return storage.expanduser()
 
 
+Name = Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a sweep.", autocompletion=complete_sweep)]
 Storage = Annotated[Path, typer.Option(metavar="PATH", help="Folder of the sweeps.", callback=_local_folder)]
 """Option of the commands that read a local storage."""
 Uri = Annotated[str | None, typer.Option(metavar="URI", help="MLflow store. Default: in the storage.")]
