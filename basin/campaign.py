@@ -26,7 +26,7 @@ from basin.plugins import import_plugins
 from basin.processors import usable_cpus
 from basin.provenance import collect_provenance
 from basin.saved import ensemble_file
-from basin.shared_options import add_shared_options
+from basin.shared_options import add_shared_options, place_of
 from basin.system_errors import storage_errors_reported
 from basin.training.loop import DivergedError
 from basin.trial import Outcome, Trial, measure_kept, overlay, run, trial_of_names
@@ -128,13 +128,7 @@ def _make_place(options: argparse.Namespace, out: Path) -> Place:
         raise UsageError(
             f"--set {next(iter(changes))}=…: the trials of a campaign are fixed: give it to `launch.py plan` instead"
         )
-    place = Place(
-        machine=machine,
-        data=options.data,
-        ood_data=options.ood_data,
-        cache=options.cache,
-        runs=options.runs or out / "runs",
-    )
+    place = place_of(options, machine, options.runs or out / "runs")
     workers = _count_workers(options.workers, place)
     return replace(place, gpu_share=1 / workers) if place.torch_device.type == "cuda" else place
 
