@@ -28,9 +28,7 @@ from cli.studies import studies
 from cli.trials import export, rerun, show
 
 app = PlainTyper(
-    cls=PlainGroup,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    cls=PlainGroup, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
 )
 out = console()
 

@@ -22,13 +22,7 @@ from sweeps.queries.verdicts import write_verdicts
 from sweeps.storage.lock import locked_folder
 from sweeps.storage.store import Row, Store, tables_of, tables_of_diverged
 from sweeps.study.job import Job
-from sweeps.study.manifest import (
-    check_imported,
-    record_data,
-    record_plugins,
-    record_varied,
-    recorded_precision,
-)
+from sweeps.study.manifest import check_imported, record_data, record_plugins, record_varied, recorded_precision
 from sweeps.study.study import Study
 
 

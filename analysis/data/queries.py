@@ -12,14 +12,7 @@ import numpy as np
 from analysis.constructions import REFERENCE
 from analysis.data import outcomes, predictions
 from analysis.data.columns import evaluation_names, hyperparameter_names
-from analysis.data.configurations import (
-    Configuration,
-    candidates,
-    configurations,
-    keys_of,
-    rows_of,
-    searched_seeds,
-)
+from analysis.data.configurations import Configuration, candidates, configurations, keys_of, rows_of, searched_seeds
 from analysis.data.results import Row, Setting, Tables, read_tables
 from analysis.errors import Missing
 from stats import pareto

@@ -42,13 +42,7 @@ PANELS = {
     "member_mean_accuracy": "mean member",
 }
 DISTANCE = "member_distance"
-COLOURS = {
-    "path": BLUE,
-    "matching": GREEN,
-    "simplex": PURPLE,
-    "star": ORANGE,
-    "proximal": VERMILLION,
-}
+COLOURS = {"path": BLUE, "matching": GREEN, "simplex": PURPLE, "star": ORANGE, "proximal": VERMILLION}
 STRENGTHS = 3
 """Minimum number of β values for a constraint to be drawn."""
 

@@ -21,12 +21,7 @@ if TYPE_CHECKING:
     from sweeps.study.study import Study
 
 SEARCHED = ("beta", "t", "temperature", "weight")
-VIT: Changes = {
-    "model": "vit",
-    "optimizer": "adamw",
-    "lr": 1e-3,
-    "weight_decay": 0.05,
-}
+VIT: Changes = {"model": "vit", "optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05}
 """Training settings of a transformer."""
 
 StudyFunction = Callable[[Path | None], "Study"]

@@ -27,10 +27,7 @@ ENDED = {"done": "FINISHED", "diverged": "FAILED", "stopped": "KILLED"}
 """Status of a trial → status of its run."""
 DISTANCES = ("member_distance",)
 """Metrics of a trial that belong to no split."""
-CONTENT = (
-    *("key", "status", "seconds", "finished_at"),
-    *("val_nll", "val_accuracy", "test_nll", "test_accuracy"),
-)
+CONTENT = (*("key", "status", "seconds", "finished_at"), *("val_nll", "val_accuracy", "test_nll", "test_accuracy"))
 """Columns that tell one execution of a trial from another."""
 
 
