@@ -91,9 +91,8 @@ def _draw_panel(ax: Axes, bars: dict[str, dict[str, Estimate]], looks: dict[str,
             "mfc": "white",
             "capsize": 3,
             "elinewidth": 1.1,
-            "zorder": 4,
         }
-        ax.errorbar(total.mean, row, xerr=total.half or 0.0, **marks)
+        ax.errorbar(total.mean, row, xerr=total.half or 0.0, zorder=4, **marks)
         far = max(ends[True], total.mean + (total.half or 0.0))
         place: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
         ax.annotate(signed(total.mean, 3), (far, row), **place)

@@ -88,9 +88,10 @@ def _draw_panel(ax: Axes, curves: Curves, words: str, looks: Mapping[str, Look])
         sizes, means = list(line), [estimate.mean for estimate in line.values()]
         halves = [estimate.half or 0.0 for estimate in line.values()]
         aside = 0.06 * (number - (len(curves) - 1) / 2)  # bars beside each other
+        look = looks[name]
         marks: dict[str, Any] = {
-            "color": looks[name].colour,
-            "marker": looks[name].marker,
+            "color": look.colour,
+            "marker": look.marker,
             "ms": 4.5,
             "capsize": 2,
             "elinewidth": 0.8,
