@@ -151,7 +151,7 @@ def alignment(data: Path | None) -> Study:
 @study
 def architectures(data: Path | None) -> Study:
     """ResNet with batch and layer norm, and ViT: deep, constrained and distilled ensembles."""
-    models = ({}, {"norm": "layer"}, _vit_changes(data))
+    models: tuple[Changes, ...] = ({}, {"norm": "layer"}, _vit_changes(data))
     return replace(_grid_study(data, _cross(models, ("deep", "constrained", "distilled"))), references=())
 
 
