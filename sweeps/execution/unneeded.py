@@ -124,12 +124,13 @@ def _finished_scratch(store: Store) -> list[Path]:
 def _find_weights(store: Store) -> list[Unneeded]:
     """Weights of the trials that were not chosen, and of those that were, on any seed; all of an unfinished sweep."""
     rows, dropped = store.rows(("key", "ensemble_key", "role", "configuration")), _dropped_keys(store)
+    finished = _is_finished(store)
     chosen = [row for row in rows if row["role"] in REPORTED and row["key"] not in dropped]
     configurations = {row["configuration"] for row in chosen} - {None, ""}
     kept, trials = {row["ensemble_key"] for row in chosen}, dict[str, list[str]]()
     for row in rows:
         trials.setdefault(row["ensemble_key"], []).append(row["key"])
-        if row.get("configuration") in configurations or not _is_finished(store):
+        if row.get("configuration") in configurations or not finished:
             kept.add(row["ensemble_key"])
     return [
         _list_weights(store, Kind.weights, {name: keys for name, keys in trials.items() if name not in kept}),
