@@ -16,16 +16,16 @@ from basin.connectivity.paths import PathPoint, barrier_matrix
 from basin.constructions import constructions
 from basin.costs import trial_costs
 from basin.data import datasets
-from basin.environment import Place, parse_settings
+from basin.environment import parse_settings
 from basin.errors import UsageError
 from basin.files import write_atomically
 from basin.models import models
 from basin.plugins import import_plugins
-from basin.shared_options import add_shared_options
+from basin.shared_options import add_shared_options, place_of
 from basin.strict_json import dump_json
 from basin.system_errors import describe_error, storage_errors_reported
 from basin.training.loop import DivergedError
-from basin.trial import Outcome, Trial, identify_data, overlay, run
+from basin.trial import Outcome, identify_data, overlay, run, trial_of_names
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,20 +64,8 @@ def _run_command(arguments: list[str]) -> int:
 
 def _run_from_options(options: argparse.Namespace, runs: Path) -> Outcome:
     machine, changes = parse_settings(options.set)
-    place = Place(
-        machine=machine,
-        data=options.data,
-        ood_data=options.ood_data,
-        cache=options.cache,
-        runs=runs,
-        scratch=options.scratch,
-    )
-    trial = Trial(
-        dataset=datasets.make(options.dataset),
-        model=models.make(options.model),
-        construction=constructions.make(options.construction),
-    )
-    trial = overlay(trial, changes)
+    place = place_of(options, machine, runs, options.scratch)
+    trial = overlay(trial_of_names(vars(options)), changes)
     return run(identify_data(trial, place), place)
 
 

@@ -16,22 +16,20 @@ from typing import Any
 
 from basin.command_line import Parser, say
 from basin.constructions import constructions
-from basin.data import datasets
 from basin.environment import Place, parse_settings
 from basin.errors import UsageError
 from basin.files import write_atomically
 from basin.keys import Contents, describe_differences
 from basin.lookup import weights_path
-from basin.models import models
 from basin.outcome_file import read_ending, write_outcome
 from basin.plugins import import_plugins
 from basin.processors import usable_cpus
 from basin.provenance import collect_provenance
-from basin.saved import ensemble_file, load_ensemble
-from basin.shared_options import add_shared_options
+from basin.saved import ensemble_file
+from basin.shared_options import add_shared_options, place_of
 from basin.system_errors import storage_errors_reported
 from basin.training.loop import DivergedError
-from basin.trial import Outcome, Trial, measure_again, overlay, run
+from basin.trial import Outcome, Trial, measure_kept, overlay, run, trial_of_names
 from basin.work import Done, Pool, Work, plan_work
 
 FORMAT = 1
@@ -77,11 +75,7 @@ def read_campaign(file: Path) -> Campaign:
 
 def trial_of_settings(settings: Mapping[str, Any]) -> Trial:
     """The trial with these values of all its fields (`Trial.flat`)."""
-    base = Trial(
-        dataset=datasets.make(settings["dataset"]),
-        model=models.make(settings["model"]),
-        construction=constructions.make(settings["construction"]),
-    )
+    base = trial_of_names(settings)
     named = {name: settings[name] for name in base.fields() if name in settings}
     trial = overlay(base, {**named, "seed": settings["seed"]})
     return replace(trial, data_hash=settings["data_hash"], ood_hash=settings["ood_hash"])
@@ -134,13 +128,7 @@ def _make_place(options: argparse.Namespace, out: Path) -> Place:
         raise UsageError(
             f"--set {next(iter(changes))}=…: the trials of a campaign are fixed: give it to `launch.py plan` instead"
         )
-    place = Place(
-        machine=machine,
-        data=options.data,
-        ood_data=options.ood_data,
-        cache=options.cache,
-        runs=options.runs or out / "runs",
-    )
+    place = place_of(options, machine, options.runs or out / "runs")
     workers = _count_workers(options.workers, place)
     return replace(place, gpu_share=1 / workers) if place.torch_device.type == "cuda" else place
 
@@ -167,21 +155,17 @@ def _run_trial(work: Work, place: Place, out: Path) -> dict[str, float] | None:
     """Run a trial, or measure its networks if they are stored; write networks and outcome. None if it diverged."""
     began, trial = time.perf_counter(), work.trial
     scratch = out / "scratch" / trial.key
+    weights = weights_path(out, trial.ensemble_key)
     outcome: Outcome | None = None
     try:
-        outcome = _measure_kept_networks(trial, place, out) or run(trial, replace(place, scratch=scratch))
-        write_atomically(weights_path(out, trial.ensemble_key), ensemble_file(outcome.saved, trial.ensemble_key))
+        outcome = measure_kept(trial, place, weights) or run(trial, replace(place, scratch=scratch))
+        write_atomically(weights, ensemble_file(outcome.saved, trial.ensemble_key))
     except DivergedError:
         pass
     spent = {"seconds": time.perf_counter() - began, "passes": work.passes}
     write_outcome(outcome_path(out, trial.key), trial, outcome, facts=collect_provenance(), **spent)
     shutil.rmtree(scratch, ignore_errors=True)
     return outcome.measured.scores if outcome else None
-
-
-def _measure_kept_networks(trial: Trial, place: Place, out: Path) -> Outcome | None:
-    saved = load_ensemble(weights_path(out, trial.ensemble_key), trial.ensemble_key)
-    return measure_again(trial, place, saved) if saved and saved.serves(trial.evaluation) else None
 
 
 def _kind_of(trial: Trial) -> str:

@@ -1,11 +1,15 @@
-"""Atomic files, and their copies in a remote storage."""
+"""Atomic files, their copies in a remote storage, and JSON objects that may be missing or damaged.
 
+Only the standard library: `analysis`, which does without PyTorch, reads and writes with it too.
+"""
+
+import json
 import os
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Remote(Protocol):
@@ -70,3 +74,12 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             temporary.write_text(content)
 
     replace_atomically(path, write)
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """Read a JSON object; empty if the file is missing, damaged or no object."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -60,7 +60,7 @@ class Journal:
         if written is None:
             return cls(path, began, remote=task.remote)
         passes = [spent for spent in written["passes"] if saved and spent <= saved.passes]
-        rows = [_read_row(row) for row in written["rows"] if row["index"] <= len(passes)]
+        rows = [read_progress(row) for row in written["rows"] if row["index"] <= len(passes)]
         return cls(path, began, written.get("seconds", 0.0), passes, rows, written.get("stage_seconds"), task.remote)
 
     @property
@@ -84,7 +84,8 @@ class Journal:
             self.remote.send(self.path)
 
 
-def _read_row(row: dict[str, Any]) -> Progress:
+def read_progress(row: dict[str, Any]) -> Progress:
+    """Read a report from JSON, in which scores that are not finite are texts."""
     return Progress(**(row | {"scores": {name: float(value) for name, value in row["scores"].items()}}))
 
 

@@ -1,6 +1,5 @@
 """Load the trained networks of a trial by its key: `basin.load("results/quickstart", "2d22d463")`."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from basin.data import Data
 from basin.data.dataset import Array
 from basin.environment import Machine, Place, default_cache
 from basin.errors import UsageError
+from basin.files import read_object
 from basin.lookup import find_trial, weights_path
 from basin.predictor import Normalise, Predictor, check_images
 from basin.saved import Inputs, Origin, Saved, load_ensemble
@@ -142,10 +142,7 @@ def load(
 
 def recorded_source(folder: Path) -> Path | None:
     """Folder or archive of a sweep's images, as its manifest records it; None if it is not there."""
-    try:
-        source = json.loads((folder / "sweep.json").read_text())["data"]["source"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
+    source = (read_object(folder / "sweep.json").get("data") or {}).get("source")
     return Path(source) if source and Path(source).exists() else None
 
 

@@ -37,7 +37,7 @@ from torch import Tensor
 from basin import stack
 from basin.alignment.certificate import Certificate
 from basin.ensemble import Ensemble
-from basin.journal import Progress
+from basin.journal import Progress, read_progress
 from basin.keys import Contents
 from basin.measure import Evaluation
 from basin.spec import Value, acting_values
@@ -167,9 +167,8 @@ def load_ensemble(path: Path, ensemble_key: str) -> Saved | None:
 def read_saved(tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> Saved:
     """The ensemble of these tensors and notes (`saved_notes`)."""
     seconds = notes["seconds"]
-    history = [
-        Progress(**_read_row(row), seconds=at) for row, at in zip(notes["history"], seconds["history"], strict=True)
-    ]
+    reports = zip(notes["history"], seconds["history"], strict=True)
+    history = [read_progress({**row, "seconds": at}) for row, at in reports]
     return Saved(
         _read_ensemble(tensors, notes),
         history,
@@ -194,10 +193,6 @@ def _read_origin(notes: Mapping[str, Any]) -> Origin:
 
 def _tensors_below(prefix: str, tensors: Mapping[str, Tensor]) -> Params:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _read_row(row: dict[str, Any]) -> dict[str, Any]:
-    return row | {"scores": {name: float(value) for name, value in row["scores"].items()}}
 
 
 def _read_ensemble(tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> Ensemble:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from basin.environment import default_cache
+from basin.environment import Machine, Place, default_cache
 
 
 def add_shared_options(parser: argparse.ArgumentParser, settings: str) -> None:
@@ -15,3 +15,9 @@ def add_shared_options(parser: argparse.ArgumentParser, settings: str) -> None:
     parser.add_argument("--data", type=Path, help="folder or archive of the dataset")
     parser.add_argument("--ood-data", type=Path, help="folder or archive of the dataset of ood=NAME")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="folder of decoded datasets")
+
+
+def place_of(options: argparse.Namespace, machine: Machine, runs: Path, scratch: Path | None = None) -> Place:
+    """The place of the trials of these options."""
+    images = {"data": options.data, "ood_data": options.ood_data, "cache": options.cache}
+    return Place(machine=machine, runs=runs, scratch=scratch, **images)

@@ -17,7 +17,7 @@ import threading
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any
 
 from basin.errors import UsageError, one_of
@@ -219,10 +219,11 @@ def _unwrap_annotation(hint: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _field_docstrings(cls: type) -> dict[str, str]:
-    body = typing.cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]).body
     docs: dict[str, str] = {}
-    for statement, after in itertools.pairwise(body):
-        match statement, after:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                docs[name] = inspect.cleandoc(text)
+    for part in filter(is_dataclass, reversed(cls.__mro__)):
+        body = typing.cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(part))).body[0]).body
+        for statement, after in itertools.pairwise(body):
+            match statement, after:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    docs[name] = inspect.cleandoc(text)
     return docs

@@ -19,7 +19,7 @@ from torch import Tensor
 from basin import stack
 from basin.data import Data
 from basin.errors import UsageError
-from basin.files import Nowhere, Remote, write_atomically
+from basin.files import Nowhere, Remote, read_object, write_atomically
 from basin.interrupt import PreemptedError
 from basin.keys import Contents, describe_differences
 from basin.training.loop import State, Training, train
@@ -79,8 +79,8 @@ class Stages:
         """
         path = self.folder / "recipe.json"
         self.remote.fetch(path)
-        stored = _read_recipe(path)
-        if stored is None:
+        stored = read_object(path)
+        if not stored:
             write_atomically(path, json.dumps(self.recipe, indent=1, sort_keys=True, allow_nan=False) + "\n")
             self.remote.send(path)
         elif stored != self.recipe:
@@ -154,15 +154,6 @@ class Stages:
 
     def _state_path(self, member: int, step: int) -> Path:
         return state_path(self.folder, member, step)
-
-
-def _read_recipe(path: Path) -> Contents | None:
-    """Read a recipe; None if the file is missing or damaged."""
-    try:
-        recipe = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return recipe if isinstance(recipe, dict) else None
 
 
 def _add_elapsed(seconds: float | None, began: float) -> float | None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from basin import data as images
@@ -19,7 +20,7 @@ from basin.journal import Journal, Progress
 from basin.measure import Evaluation, Measured, measure_ensemble
 from basin.models import Model, models
 from basin.registry import Registry
-from basin.saved import Inputs, Origin, Saved, growing_settings
+from basin.saved import Inputs, Origin, Saved, growing_settings, load_ensemble
 from basin.spec import Field, Value, changed_fields, describe_fields, replace_known
 from basin.stages import Stages
 from basin.task import Task
@@ -106,6 +107,11 @@ class Trial:
                 contents[section] = REGISTRIES[section].name(instance)
             contents |= keys.section_contents(section, instance)
         return contents | keys.split_sizes(self.split, self.dataset)
+
+
+def trial_of_names(names: Mapping[str, object]) -> Trial:
+    """The trial of the dataset, model and construction that are named; everything else is at its default."""
+    return Trial(**{kind: registry.make(str(names[kind])) for kind, registry in REGISTRIES.items()})
 
 
 def overlay(trial: Trial, changes: Mapping[str, object]) -> Trial:
@@ -310,6 +316,12 @@ def measure_again(trial: Trial, place: Place, saved: Saved) -> Outcome:
     task = open_task(trial, place)
     saved = saved.on(task.network.device)
     return _make_outcome(trial, task, saved, measure_ensemble(task, saved.ensemble, trial.evaluation))
+
+
+def measure_kept(trial: Trial, place: Place, path: Path) -> Outcome | None:
+    """Measure the networks that an earlier run left in a file; None if there are none, or none for this evaluation."""
+    saved = load_ensemble(path, trial.ensemble_key)
+    return measure_again(trial, place, saved) if saved and saved.serves(trial.evaluation) else None
 
 
 def _make_outcome(trial: Trial, task: Task, trained: Saved, measured: Measured) -> Outcome:

@@ -14,11 +14,10 @@ from rich.table import Table
 from basin.errors import UsageError
 from basin.strict_json import dump_json
 from cli.campaigns import import_outcomes
-from cli.completion import complete_sweep
 from cli.data import data
 from cli.ending import storage_option
 from cli.error_handling import run_app, run_guarded
-from cli.options import RESULTS, Storage, Uri
+from cli.options import RESULTS, Name, Storage, Uri
 from cli.plain import PlainGroup, PlainTyper
 from cli.plugins import Plugins, load_plugins
 from cli.reference import columns, fields
@@ -29,13 +28,9 @@ from cli.studies import studies
 from cli.trials import export, rerun, show
 
 app = PlainTyper(
-    cls=PlainGroup,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    cls=PlainGroup, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
 )
 out = console()
-
-Name = Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a sweep.", autocompletion=complete_sweep)]
 
 
 def _print_version(asked: bool) -> None:

@@ -1,7 +1,7 @@
 """The options of the commands."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from basin.errors import UsageError
-from cli.completion import complete_sampler, complete_study
+from cli.completion import complete_sampler, complete_study, complete_sweep
 from cli.plugins import load_plugins, plugin_option
 from cli.study_files import open_study
 from sweeps.search.samplers import SAMPLERS
@@ -40,6 +40,7 @@ def _local_folder(storage: Path) -> Path:
     return storage.expanduser()
 
 
+Name = Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a sweep.", autocompletion=complete_sweep)]
 Storage = Annotated[Path, typer.Option(metavar="PATH", help="Folder of the sweeps.", callback=_local_folder)]
 """Option of the commands that read a local storage."""
 Uri = Annotated[str | None, typer.Option(metavar="URI", help="MLflow store. Default: in the storage.")]
@@ -162,19 +163,7 @@ class StudyOptions:
             )
         other = self.ood_data or (self.document.path("ood_data") if self.document else None)
         machine, changes = parse_settings(self.settings or [])
-        study = (
-            open_study(self.study, self.document, source, self.schedule)
-            .with_settings(changes)
-            .with_size(self.trials, self.sampler, self.seeds)
-        )
-        study = study.search_also([*(self.also or ()), *(self.search or ())]).compared_with(self.reference or ())
-        study = study.with_aim(
-            metrics=self.metric or (),
-            margin=self.margin,
-            scheduler=self.scheduler,
-            replicates=self.replicates,
-            constraints=self.constraint or (),
-        )
+        study = self._make_study(source, changes)
         options = Options(
             name=check_name(name),
             storage=mirror.folder if mirror else Path(self.storage).expanduser(),
@@ -195,6 +184,18 @@ class StudyOptions:
             concurrency=self.concurrency,
         )
         return study, options
+
+    def _make_study(self, source: Path | None, changes: Mapping[str, str]) -> "Study":
+        study = open_study(self.study, self.document, source, self.schedule)
+        study = study.with_settings(changes).with_size(self.trials, self.sampler, self.seeds)
+        study = study.search_also([*(self.also or ()), *(self.search or ())]).compared_with(self.reference or ())
+        return study.with_aim(
+            metrics=self.metric or (),
+            margin=self.margin,
+            scheduler=self.scheduler,
+            replicates=self.replicates,
+            constraints=self.constraint or (),
+        )
 
     def _check_numbers(self) -> None:
         """Raise UsageError for numbers that Ray or the random generators do not accept."""

@@ -11,10 +11,9 @@ import typer
 
 from analysis.errors import BadInput
 from cli.completion import complete_sweep
-from cli.options import RESULTS, Uri
+from cli.options import RESULTS, Name, Uri
 from cli.plugins import Plugins, load_plugins
 
-Name = Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a sweep.", autocompletion=complete_sweep)]
 More = Annotated[
     list[str] | None,
     typer.Option(

@@ -25,11 +25,7 @@ COLUMNS = ("accuracy", "member_mean_accuracy", "soup_accuracy", "nll", "q_bar_re
 """Metrics of the CSV."""
 UNDIRECTED = ("q_bar_reset", "basin_upper_reset")
 """Metrics without an arrow: q̄ above 0 is no improvement, and a bound has its sign."""
-HEADINGS = {
-    "member_mean_accuracy": "mean member",
-    "soup_accuracy": "soup",
-    "basin_upper_reset": "dip ≤",
-}
+HEADINGS = {"member_mean_accuracy": "mean member", "soup_accuracy": "soup", "basin_upper_reset": "dip ≤"}
 """Metric → heading of its column, if that differs."""
 MODELS = ("dataset", "model")
 NONE = "–"

@@ -5,7 +5,6 @@ a variance of its own. Pilot results give the variances; any number of seeds and
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.special import gammaincinv, ndtr, stdtrit  # type: ignore[import-untyped]
 
 from stats.intervals import LEVEL, Spread, spread
+from stats.least import least_number
 
 ENOUGH = 0.8
 """Power at which a study counts as large enough."""
@@ -20,6 +20,8 @@ MIDPOINTS = (np.arange(2000) + 0.5) / 2000
 """Probabilities at which the distribution of a standard error is taken."""
 MOST_SEEDS = 10_000
 """Above this many seeds a difference counts as out of reach with these images."""
+MOST_IMAGES = 10**7
+"""Above this many images it counts as out of reach with these seeds."""
 
 
 @dataclass(frozen=True)
@@ -97,40 +99,23 @@ def _exceeds(quantile: float, shift: float, freedom: float) -> float:
     return float(np.mean(ndtr(shift - quantile * scale) + ndtr(-shift - quantile * scale)))
 
 
-def seeds_needed(
-    components: Components, difference: float, images: int, power: float = ENOUGH, most: int = MOST_SEEDS
-) -> int | None:
-    """Return the least number of seeds, from 2 on, that shows a true difference with this power.
+def seeds_needed(components: Components, difference: float, images: int) -> int | None:
+    """Return the least number of seeds, from 2 on, that shows a true difference.
 
-    None if `most` seeds do not: the images are too few. Raises ValueError for a difference of 0.
+    None if `MOST_SEEDS` do not: the images are too few. Raises ValueError for a difference of 0.
     """
-    if not difference:
-        raise ValueError("a difference of 0: expected one that can be shown")
-    return _least(lambda seeds: judge_design(components, difference, seeds, images).power >= power, 2, most)
+    return least_number(lambda seeds: _shows(components, difference, seeds, images), 2, MOST_SEEDS)
 
 
-def images_needed(
-    components: Components, difference: float, seeds: int, power: float = ENOUGH, most: int = 10**7
-) -> int | None:
-    """Return the least number of images that shows a true difference with this power; None if `most` do not.
+def images_needed(components: Components, difference: float, seeds: int) -> int | None:
+    """Return the least number of images that shows a true difference; None if `MOST_IMAGES` do not.
 
     Raises ValueError for a difference of 0.
     """
+    return least_number(lambda images: _shows(components, difference, seeds, images), 2, MOST_IMAGES)
+
+
+def _shows(components: Components, difference: float, seeds: int, images: int) -> bool:
     if not difference:
         raise ValueError("a difference of 0: expected one that can be shown")
-    return _least(lambda images: judge_design(components, difference, seeds, images).power >= power, 2, most)
-
-
-def _least(enough: Callable[[int], bool], low: int, most: int) -> int | None:
-    """Return the least number from `low` on that is enough; None above `most`. Larger numbers must be enough too."""
-    if enough(low):
-        return low
-    high = low
-    while not enough(high := min(2 * high, most)):
-        if high == most:
-            return None
-    low = max(low, high // 2)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    return judge_design(components, difference, seeds, images).power >= ENOUGH

@@ -6,13 +6,15 @@ is about *these seeds*. "Yes" certifies the average pair, unless `every_pair` is
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit  # type: ignore[import-untyped]
+
+from stats.least import least_number
 
 MARGIN = 2.0
 """Accuracy points that a path may fall below its chord within one basin."""
@@ -26,7 +28,7 @@ MANTISSA = 52
 """Bits of a sum that float64 holds exactly, without the leading one."""
 CELLS_AT_ONCE = 512
 """Cells that are resampled together."""
-MOST_IMAGES = 10**9
+MOST_IMAGES = 2**29
 """Above this many images a question counts as not decidable."""
 
 Answer = Literal["yes", "no", "undecided"]
@@ -81,10 +83,8 @@ class Bounds:
 
         None if no number of images is expected to decide: a mean lies at the margin, or values are not finite.
         """
-        enough = [
-            n for n in (_least_images(self._says_yes, margin), _least_images(self._says_no, margin)) if n is not None
-        ]
-        return min(enough, default=None)
+        least = (least_number(partial(says, margin=margin), 1, MOST_IMAGES) for says in (self._says_yes, self._says_no))
+        return min((images for images in least if images is not None), default=None)
 
     def _says_yes(self, images: int, margin: float) -> bool:
         means, variances = np.array(self.averages).reshape(-1, 2).T
@@ -250,17 +250,3 @@ def _max_t_quantile(drawn: Array, level: float, images: int) -> float:
     ordered = np.sort(drawn)
     quantile = ordered[min(len(ordered), math.ceil(level * (len(ordered) + 1))) - 1]
     return max(float(quantile), float(stdtrit(images, level)))
-
-
-def _least_images(holds: Callable[[int, float], bool], margin: float) -> int | None:
-    """Return the least number of images from which on `holds(images, margin)`; None if there is none."""
-    high = 1
-    while not holds(high, margin):
-        high *= 2
-        if high > MOST_IMAGES:
-            return None
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle, margin) else (middle, high)
-    return high

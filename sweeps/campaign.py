@@ -22,13 +22,7 @@ from sweeps.queries.verdicts import write_verdicts
 from sweeps.storage.lock import locked_folder
 from sweeps.storage.store import Row, Store, tables_of, tables_of_diverged
 from sweeps.study.job import Job
-from sweeps.study.manifest import (
-    check_imported,
-    record_data,
-    record_plugins,
-    record_varied,
-    recorded_precision,
-)
+from sweeps.study.manifest import check_imported, record_data, record_plugins, record_varied, recorded_precision
 from sweeps.study.study import Study
 
 
@@ -120,9 +114,7 @@ def import_campaign(study: Study, options: Options, folder: Path, campaign: Camp
             if created:
                 shutil.rmtree(store.folder)
             raise
-        sources = {"source": options.data, "ood_source": options.ood_data}
-        named = {name: str(path.resolve()) if path else None for name, path in sources.items()}
-        record_data(store, data.facts() | named)
+        record_data(store, data.facts() | options.data_sources())
         record_varied(store, study, options.seed)
         notes += record_plugins(store)
         for key in new:

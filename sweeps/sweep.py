@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -70,33 +71,20 @@ def sweep(study: Study, options: Options, display: Display) -> Report:
     if options.system_metrics:
         check_available()
     uri = options.tracking_uri or default_uri(options.storage)
-    for source in options.warm_start:
-        if options.mirror:
-            options.mirror.fetch(options.storage / source / "sweep.json", anew=True)
-            options.mirror.pull_folder(options.storage / source / "tables")
-        if open_store(options.storage, source).folder.resolve() == store.folder:
-            raise UsageError(f"--warm-start {source}: expected a sweep other than the one to run")
-        check_comparable(options.storage / source, study, options.seed)
+    _check_warm_start(study, options, store)
+    uploader = Uploader(uri, store, adopt=options.adopt, system_metrics=options.system_metrics)
     keeper = StatusKeeper(study, store.folder, place.remote, display)
     with (
         stoppable(),
         storage_errors_reported(store.folder),
         _claimed_folder(store, study, options, data, keeper.note) as (study, notes),
-        _leftovers_removed(store, place),
+        _cleaned_up(partial(remove_leftovers, store, place.runs)),  # checkpoints stay
         keeper as listener,
-        _uploading(Uploader(uri, store, adopt=options.adopt, system_metrics=options.system_metrics)) as uploader,
+        _cleaned_up(uploader.stop),  # so that MLflow shows nothing as running
     ):
         if not options.adopt:
             _check_owner(store, uri)
-        remove_leftovers(store, place.runs)
-        place.remote.send(*note_reruns(store, find_lost(store)))
-        if options.mirror:
-            restore_files(store, options.mirror)
-        if damaged := remove_damaged_rows(store):
-            place.remote.send(*(path for path in [store.folder / "reruns.json"] if path.exists()))
-            for key in damaged:
-                place.remote.remove(store.table_path("trials", key))
-            listener.note(f"{len(damaged)} trials have damaged files and will be rerun: {', '.join(damaged)}")
+        _repair_rows(store, place, options, listener)
         before = store.keys()
         for note in notes:
             listener.note(note)
@@ -120,6 +108,30 @@ def sweep(study: Study, options: Options, display: Display) -> Report:
     if not any(row and row["status"] == "done" for row in map(store.row, store.keys())):
         raise UsageError("no trial finished: " + (errors[0] if errors else _explain_no_result(store)))
     return Report(store, len(store.keys()) - len(before), errors, untracked)
+
+
+def _check_warm_start(study: Study, options: Options, store: Store) -> None:
+    """Fetch the sweeps that initialise the sampler; raises UsageError for one that cannot."""
+    for source in options.warm_start:
+        if options.mirror:
+            options.mirror.fetch(options.storage / source / "sweep.json", anew=True)
+            options.mirror.pull_folder(options.storage / source / "tables")
+        if open_store(options.storage, source).folder.resolve() == store.folder:
+            raise UsageError(f"--warm-start {source}: expected a sweep other than the one to run")
+        check_comparable(options.storage / source, study, options.seed)
+
+
+def _repair_rows(store: Store, place: Place, options: Options, listener: Listener) -> None:
+    """Remove leftovers, and the rows of trials with damaged files, which are run again."""
+    remove_leftovers(store, place.runs)
+    place.remote.send(*note_reruns(store, find_lost(store)))
+    if options.mirror:
+        restore_files(store, options.mirror)
+    if damaged := remove_damaged_rows(store):
+        place.remote.send(*(path for path in [store.folder / "reruns.json"] if path.exists()))
+        for key in damaged:
+            place.remote.remove(store.table_path("trials", key))
+        listener.note(f"{len(damaged)} trials have damaged files and will be rerun: {', '.join(damaged)}")
 
 
 def _explain_no_result(store: Store) -> str:
@@ -172,12 +184,6 @@ def _run_jobs(
         listener.phase("search", search.left, fresh.most)
         pool.fit(search, most)
         return pool.errors
-
-
-def _sources(options: Options) -> dict[str, str | None]:
-    """Where the images are, for those who use the networks later."""
-    named = {"source": options.data, "ood_source": options.ood_data}
-    return {name: str(path.resolve()) if path else None for name, path in named.items()}
 
 
 def _describe_launch(study: Study, options: Options, store: Store, stages: list[Stage], most: int, pool: "Pool") -> str:
@@ -236,7 +242,7 @@ def _claimed_folder(
                 study, store, lambda trial: decide_at_launch(trial, place, options, announce)
             )
             match_manifest(store, study, options.seed, options.mirror)
-            record_data(store, data.facts() | _sources(options))
+            record_data(store, data.facts() | options.data_sources())
             record_varied(store, study, options.seed)
             notes = [damage] if damage else []
             if decision:
@@ -258,22 +264,12 @@ def _claimed_folder(
 
 
 @contextmanager
-def _leftovers_removed(store: Store, place: Place) -> Iterator[None]:
-    """Remove Tune's folders and temporary files of a launch that is stopped or refused; checkpoints stay."""
+def _cleaned_up(clean_up: Callable[[], None]) -> Iterator[None]:
+    """Clean up what a launch leaves that is stopped or refused."""
     try:
         yield
     except BaseException:
-        remove_leftovers(store, place.runs)
-        raise
-
-
-@contextmanager
-def _uploading(uploader: Uploader) -> Iterator[Uploader]:
-    """Let MLflow show nothing as running that a stopped or refused launch leaves."""
-    try:
-        yield uploader
-    except BaseException:
-        uploader.stop()
+        clean_up()
         raise
 
 

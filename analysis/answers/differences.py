@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.data.queries import Configuration, Tables, image_values
-from analysis.errors import Missing
+from analysis.data.queries import Configuration, Tables, image_values, scores_by_seed
 from stats import intervals
 from stats.intervals import Estimate, Share
 
@@ -44,9 +43,7 @@ def paired_samples(
     common seed.
     """
     pairs = list(zip(compared, metrics, strict=True))
-    seeds = [c.by_seed(column) for c, metric in pairs if (column := _find_column(tables, c, metric))]
-    if len(seeds) < len(pairs):
-        return None
+    seeds = [scores_by_seed(tables, c, metric) for c, metric in pairs]
     common = sorted(set.intersection(*map(set, seeds)))
     if not common:
         return None
@@ -66,10 +63,3 @@ def same_images(kept: Sequence[Mapping[int, np.ndarray]], seeds: Sequence[int]) 
 
 def _stack_seeds(values: Mapping[int, Any], seeds: Sequence[int]) -> np.ndarray:
     return np.array([values[seed] for seed in seeds], dtype=float)
-
-
-def _find_column(tables: Tables, configuration: Configuration, metric: str) -> str | None:
-    try:
-        return tables.column(metric, configuration.rows)
-    except Missing:
-        return None

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from analysis.constructions import REFERENCE
@@ -50,18 +51,12 @@ class Configuration:
 
 def keys_of(some: Iterable[Configuration]) -> list[str]:
     """Return the keys of all trials of these configurations, in order."""
-    keys: list[str] = []
-    for configuration in some:
-        keys += configuration.keys
-    return keys
+    return list(chain.from_iterable(configuration.keys for configuration in some))
 
 
 def rows_of(some: Iterable[Configuration]) -> list[Row]:
     """Return all trials of these configurations, in order."""
-    rows: list[Row] = []
-    for configuration in some:
-        rows += configuration.rows
-    return rows
+    return list(chain.from_iterable(configuration.rows for configuration in some))
 
 
 @lru_cache(maxsize=4)

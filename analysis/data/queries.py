@@ -12,14 +12,7 @@ import numpy as np
 from analysis.constructions import REFERENCE
 from analysis.data import outcomes, predictions
 from analysis.data.columns import evaluation_names, hyperparameter_names
-from analysis.data.configurations import (
-    Configuration,
-    candidates,
-    configurations,
-    keys_of,
-    rows_of,
-    searched_seeds,
-)
+from analysis.data.configurations import Configuration, candidates, configurations, keys_of, rows_of, searched_seeds
 from analysis.data.results import Row, Setting, Tables, read_tables
 from analysis.errors import Missing
 from stats import pareto
@@ -184,20 +177,24 @@ def estimate_metric(
 
     The interval is over seeds and images where every seed keeps outcomes, else over seeds alone.
     """
-    try:
-        values = configuration.by_seed(tables.column(metric, configuration.rows, split))
-    except Missing:
-        return None
-    return estimate_by_seed(values, image_values(tables, configuration.rows, metric, split))
+    values = scores_by_seed(tables, configuration, metric, split)
+    return estimate_by_seed(values, image_values(tables, configuration.rows, metric, split)) if values else None
 
 
 def mean_metric(tables: Tables, configuration: Configuration, metric: str, split: str | None = None) -> float | None:
     """Return the mean over seeds of a metric, without reading outcomes; None where no trial has it."""
+    values = scores_by_seed(tables, configuration, metric, split)
+    return sum(values.values()) / len(values) if values else None
+
+
+def scores_by_seed(
+    tables: Tables, configuration: Configuration, metric: str, split: str | None = None
+) -> dict[int, float]:
+    """Return a metric by seed, on the reported split, or on `split`; empty where no trial has it."""
     try:
-        values = configuration.by_seed(tables.column(metric, configuration.rows, split))
+        return configuration.by_seed(tables.column(metric, configuration.rows, split))
     except Missing:
-        return None
-    return sum(values.values()) / len(values)
+        return {}
 
 
 def image_values(tables: Tables, rows: Sequence[Row], metric: str, split: str | None = None) -> dict[int, np.ndarray]:

@@ -3,7 +3,6 @@
 The rows of `trials` come from the compact file, a cache that reading creates.
 """
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import pyarrow as pa
 
 from analysis.data.columns import REQUIRED, column_metadata, headline_policies, useful_columns
 from analysis.errors import BadInput, Missing
+from basin.files import read_object
 from sweeps.storage import compact
 from sweeps.storage.location import remote_message
 from sweeps.storage.table_file import decode_table, is_rewritten
@@ -82,7 +82,7 @@ class Tables:
     def _verdict_entries(self) -> list[Row]:
         entries: list[Row] = []
         for folder in (self.folder, *self.more):
-            entries += read_json(folder / "verdicts.json").values()
+            entries += read_object(folder / "verdicts.json").values()
         return entries
 
     def column(self, metric: str, rows: Sequence[Row] | None = None, split: str | None = None) -> str:
@@ -130,15 +130,6 @@ def read_tables(
     return Tables(first, trials, split, tuple(others), margin)
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """Return what a sweep left in a JSON file; nothing if it is missing, damaged or no object."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _read_trials(folder: Path, split: str) -> pa.Table:
     if words := remote_message(folder):
         raise BadInput(words)
@@ -162,13 +153,13 @@ def _all_there(folder: Path, table: pa.Table) -> None:
     keys = set(table["key"].to_pylist()) if "key" in table.column_names else set()
     for file in sorted(folder.glob("tables/trials/*.parquet")):
         if file.stem not in keys and not file.name.startswith((".", "_")):
-            _read_file(file)
+            read_file(file)
 
 
 def _concatenate_files(files: Sequence[Path]) -> pa.Table:
     parts = []
     for start in range(0, len(files), BATCH):
-        tables = [_read_file(file) for file in files[start : start + BATCH]]
+        tables = [read_file(file) for file in files[start : start + BATCH]]
         parts.append(_promote_types(tables, files[0].parent).combine_chunks())
     return _promote_types(parts, files[0].parent)
 
@@ -180,7 +171,8 @@ def _promote_types(tables: Sequence[pa.Table], where: Path) -> pa.Table:
         raise BadInput(f"{where}: files disagree on a column's type: {_one_line(error)}") from None
 
 
-def _read_file(file: Path) -> pa.Table:
+def read_file(file: Path) -> pa.Table:
+    """Read one table; raises BadInput for a file that is damaged, or that another program has written."""
     try:
         content = file.read_bytes()
         table = decode_table(content)

@@ -72,15 +72,7 @@ def _draw_panel(ax: Axes, tables: Tables, searched: list[Configuration], deep: C
     names = [c.construction for c in kept]
     for name, look in style.looks(tables).items():
         at = [i for i, other in enumerate(names) if other == name and ys[i] >= floor]
-        marks: dict[str, Any] = {
-            "s": 30,
-            "c": look.colour,
-            "marker": look.marker,
-            "alpha": 0.65,
-            "lw": 0.4,
-            "ec": "white",
-        }
-        ax.scatter([xs[i] for i in at], [ys[i] for i in at], zorder=3, **marks)
+        style.draw_points(ax, look, [xs[i] for i in at], [ys[i] for i in at], size=30)
     front = on_front(tables, kept)
     best = [i for i in front if ys[i] >= floor]
     ax.scatter([xs[i] for i in best], [ys[i] for i in best], s=62, fc="none", ec=style.GREY, lw=0.9, zorder=4)

@@ -42,13 +42,7 @@ PANELS = {
     "member_mean_accuracy": "mean member",
 }
 DISTANCE = "member_distance"
-COLOURS = {
-    "path": BLUE,
-    "matching": GREEN,
-    "simplex": PURPLE,
-    "star": ORANGE,
-    "proximal": VERMILLION,
-}
+COLOURS = {"path": BLUE, "matching": GREEN, "simplex": PURPLE, "star": ORANGE, "proximal": VERMILLION}
 STRENGTHS = 3
 """Minimum number of β values for a constraint to be drawn."""
 
@@ -102,15 +96,8 @@ def _draw_panel(ax: Axes, tables: Tables, lines: Lines, metric: str) -> dict[str
     for kind in sorted(lines, key=_constraint_order):
         points = {beta: at for beta, c in lines[kind].items() if (at := _estimate_panel(tables, c, metric))}
         means, halves = [at.mean for at in points.values()], [at.half or 0.0 for at in points.values()]
-        marks: dict[str, Any] = {
-            "color": _constraint_colour(kind),
-            "marker": "o",
-            "ms": 4,
-            "capsize": 2,
-            "elinewidth": 0.8,
-            "lw": 1.2,
-        }
-        ax.errorbar(list(points), means, halves, **marks)
+        marks: dict[str, Any] = {"marker": "o", "ms": 4, "capsize": 2, "elinewidth": 0.8, "lw": 1.2}
+        ax.errorbar(list(points), means, halves, color=_constraint_colour(kind), **marks)
         shown[kind] = {"beta": list(points), "mean": means, "half": halves}
     _strength_axis(ax, sorted(set(chain.from_iterable(lines.values()))))
     ax.set_xlabel("constraint strength β")

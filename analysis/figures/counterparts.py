@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from analysis.constructions import REFERENCE, order
-from analysis.data.planes import Plane, plane_of
+from analysis.data.planes import Plane, find_plane
 from analysis.data.queries import Configuration, Tables, best_by_construction
 from analysis.errors import Missing
 from analysis.output import style
@@ -65,11 +65,8 @@ def _construction_of(title: str) -> str:
 
 def _plane_with_counterparts(tables: Tables, configuration: Configuration) -> Plane | None:
     """Return the plane if it has two vertices per member: the member and its counterpart."""
-    try:
-        plane = plane_of(tables, configuration)
-    except Missing:
-        return None
-    return plane if len(plane.vertices) == 2 * configuration.hyperparameters.get("members", 0) else None
+    plane, members = find_plane(tables, configuration), configuration.hyperparameters.get("members", 0)
+    return plane if plane and len(plane.vertices) == 2 * members else None
 
 
 def _draw_panel(ax: Axes, plane: Plane, after: Look) -> list[dict[str, Any]]:

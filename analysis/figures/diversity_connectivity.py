@@ -52,15 +52,7 @@ def _draw_panel(ax: Axes, tables: Tables, rows: list[Row]) -> dict[str, Any]:
     for name, look in style.looks(tables).items():
         drawn = [row for row in rows if row["construction"] == name]
         drawn = drawn[:: -(-len(drawn) // MOST) or 1]
-        marks: dict[str, Any] = {
-            "s": 28,
-            "color": look.colour,
-            "marker": look.marker,
-            "alpha": 0.65,
-            "lw": 0.4,
-            "ec": "white",
-        }
-        ax.scatter([row[x] for row in drawn], [row[y] for row in drawn], zorder=3, **marks)
+        style.draw_points(ax, look, [row[x] for row in drawn], [row[y] for row in drawn], size=28)
         if drawn:
             shown[name] = {"key": [r["key"] for r in drawn], x: [r[x] for r in drawn], y: [r[y] for r in drawn]}
     style.connectivity_axis(ax, [row[x] for row in rows])

@@ -84,16 +84,8 @@ def _draw_panel(ax: Axes, bars: dict[str, dict[str, Estimate]], looks: dict[str,
             ax.barh(row, mean, left=ends[mean > 0], height=0.55, fc=face, ec=edge, hatch=hatch, lw=0.8, zorder=2)
             ends[mean > 0] += mean
         total = parts["sum"]
-        marks: dict[str, Any] = {
-            "color": "black",
-            "marker": "D",
-            "ms": 5,
-            "mfc": "white",
-            "capsize": 3,
-            "elinewidth": 1.1,
-            "zorder": 4,
-        }
-        ax.errorbar(total.mean, row, xerr=total.half or 0.0, **marks)
+        marks: dict[str, Any] = {"color": "black", "marker": "D", "ms": 5, "mfc": "white", "capsize": 3}
+        ax.errorbar(total.mean, row, xerr=total.half or 0.0, elinewidth=1.1, zorder=4, **marks)
         far = max(ends[True], total.mean + (total.half or 0.0))
         place: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
         ax.annotate(signed(total.mean, 3), (far, row), **place)

@@ -88,14 +88,9 @@ def _draw_panel(ax: Axes, curves: Curves, words: str, looks: Mapping[str, Look])
         sizes, means = list(line), [estimate.mean for estimate in line.values()]
         halves = [estimate.half or 0.0 for estimate in line.values()]
         aside = 0.06 * (number - (len(curves) - 1) / 2)  # bars beside each other
-        marks: dict[str, Any] = {
-            "color": looks[name].colour,
-            "marker": looks[name].marker,
-            "ms": 4.5,
-            "capsize": 2,
-            "elinewidth": 0.8,
-        }
-        ax.errorbar([size + aside for size in sizes], means, halves, lw=1.1, **marks)
+        look = looks[name]
+        marks: dict[str, Any] = {"color": look.colour, "marker": look.marker, "ms": 4.5, "capsize": 2}
+        ax.errorbar([size + aside for size in sizes], means, halves, lw=1.1, elinewidth=0.8, **marks)
         shown[name] = {"members": sizes, "mean": means, "half": halves}
     ax.set_xlabel("members m")
     ax.set_ylabel(words)

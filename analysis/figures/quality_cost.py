@@ -126,16 +126,9 @@ def _draw_panel(
         if total > x:
             ax.plot([x, total], [accuracy.mean, accuracy.mean], color=look.colour, lw=0.8, ls=(0, (1, 1.5)))
             ax.plot(total, accuracy.mean, color=look.colour, marker=look.marker, ms=6, mfc="white", ls="")
-        marks: dict[str, Any] = {
-            "color": look.colour,
-            "marker": look.marker,
-            "ms": 6,
-            "capsize": 2,
-            "elinewidth": 0.8,
-            "zorder": 3,
-        }
+        marks: dict[str, Any] = {"color": look.colour, "marker": look.marker, "ms": 6, "capsize": 2, "elinewidth": 0.8}
         wide = [[x - ends.low], [ends.high - x]] if ends else None
-        ax.errorbar(x, accuracy.mean, accuracy.half or 0.0, wide, mec="white", mew=0.5, **marks)
+        ax.errorbar(x, accuracy.mean, accuracy.half or 0.0, wide, mec="white", mew=0.5, zorder=3, **marks)
         shown[name] = {"cost": x, "with_teachers": total, "accuracy": accuracy.mean, "half": accuracy.half}
     ax.set_ylabel(f"{tables.split} accuracy (%)")
     ax.margins(x=0.1)

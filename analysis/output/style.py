@@ -22,6 +22,7 @@ __all__ = [
     "axis_label",
     "connectivity_axis",
     "draw_legend",
+    "draw_points",
     "fix_layout",
     "house_style",
     "looks",
@@ -65,6 +66,11 @@ def rasterise(figure: Figure) -> np.ndarray:
     canvas.draw()  # type: ignore[no-untyped-call]
     figure.dpi = dpi
     return np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+
+
+def draw_points(ax: Axes, look: Look, xs: Sequence[float], ys: Sequence[float], *, size: float) -> None:
+    """Draw the trials or configurations of one construction."""
+    ax.scatter(xs, ys, s=size, c=look.colour, marker=look.marker, alpha=0.65, lw=0.4, ec="white", zorder=3)
 
 
 def points_axis(axis: Any, low: float, high: float) -> None:

@@ -6,7 +6,6 @@ results give equal bytes.
 
 import io
 import json
-import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,11 +16,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from analysis.data.results import Row, read_json, read_tables
+from analysis.data.results import Row, read_file, read_tables
 from analysis.errors import BadInput
 from analysis.published import image_table
+from basin.files import read_object, write_atomically
 from sweeps.storage.roles import REPORTED
-from sweeps.storage.table_file import SIBLINGS, decode_table, encode_table
+from sweeps.storage.table_file import SIBLINGS, encode_table
 
 LIMIT = 20_000_000
 """Bytes of all published sweeps together: they are part of the code's history."""
@@ -63,7 +63,7 @@ def publish(sweep: Path, target: Path, study: Path | None = None) -> Published:
             f"`python -m analysis restore {target.name}`, or delete {target}"
         )
     contents = {STUDY: text, MANIFEST: _manifest_text(sweep)}
-    if verdicts := read_json(sweep / VERDICTS):
+    if verdicts := read_object(sweep / VERDICTS):
         contents[VERDICTS] = _json_bytes(verdicts)
     for folder in sorted((sweep / "tables").iterdir()):
         if folder.is_dir() and folder.name not in LEFT_OUT and (table := _join_trials(folder, rows)):
@@ -72,7 +72,7 @@ def publish(sweep: Path, target: Path, study: Path | None = None) -> Published:
     stale = [file for file in stale if file.exists()]
     changed = [name for name, content in contents.items() if _content(target / name) != content]
     for name in changed:
-        _write(target / name, contents[name])
+        write_atomically(target / name, contents[name])
     for file in stale:
         file.unlink()
     return Published(target, len(rows), {n: len(content) for n, content in contents.items()}, bool(changed or stale))
@@ -84,21 +84,21 @@ def restore(published: Path, sweep: Path) -> int:
     What the folder has stays as it is: it may have run more. Raises BadInput for a folder that is no published sweep,
     and for a folder with another study.
     """
-    manifest = read_json(published / MANIFEST)
+    manifest = read_object(published / MANIFEST)
     keys = _keys_of(published)
     if not manifest or not keys:
         raise BadInput(f"{published}: expected a published sweep, with {MANIFEST} and {TRIALS}.parquet")
-    known = read_json(sweep / MANIFEST)
+    known = read_object(sweep / MANIFEST)
     if known and known.get("identity") != manifest.get("identity"):
         raise BadInput(f"{sweep} holds another sweep than {published}: give another --storage")
     missing = [key for key in keys if not (sweep / "tables" / TRIALS / f"{key}.parquet").exists()]
     files = sorted(published.glob("*.parquet"), key=lambda file: (file.stem == TRIALS, file.stem))
     for file in files:
         for key, table in _split_trials(file, missing):
-            _write(sweep / "tables" / file.stem / f"{key}.parquet", encode_table(table))
+            write_atomically(sweep / "tables" / file.stem / f"{key}.parquet", encode_table(table))
     for name in (MANIFEST, VERDICTS):
         if (published / name).exists() and not (sweep / name).exists():
-            _write(sweep / name, (published / name).read_bytes())
+            write_atomically(sweep / name, (published / name).read_bytes())
     return len(missing)
 
 
@@ -140,7 +140,7 @@ def _study_text(file: Path) -> bytes:
 
 
 def _manifest_text(sweep: Path) -> bytes:
-    manifest = read_json(sweep / MANIFEST)
+    manifest = read_object(sweep / MANIFEST)
     if not manifest:
         raise BadInput(f"{sweep / MANIFEST}: no such file, or damaged: expected the folder of a sweep")
     if data := manifest.get("data"):
@@ -159,19 +159,9 @@ def _join_trials(folder: Path, rows: dict[str, Row]) -> bytes | None:
         file = folder / f"{key}.parquet"
         if not file.exists() or (folder.name == IMAGES and row["role"] not in REPORTED):
             continue
-        table = _read(file)
+        table = read_file(file)
         parts.append(image_table.encode(image_table.trim(table, row)) if folder.name == IMAGES else table)
     return encode_tables(parts) if parts else None
-
-
-def _read(file: Path) -> pa.Table:
-    try:
-        table = decode_table(file.read_bytes())
-    except (OSError, pa.ArrowException) as error:
-        raise BadInput(f"{file}: not a readable Parquet file: {error}") from None
-    if table is None:
-        raise BadInput(f"{file}: damaged Parquet file: its checksum fails")
-    return table
 
 
 def encode_tables(parts: Sequence[pa.Table]) -> bytes:
@@ -211,11 +201,3 @@ def _split_trials(file: Path, keys: Iterable[str]) -> Iterator[tuple[str, pa.Tab
 
 def _content(file: Path) -> bytes | None:
     return file.read_bytes() if file.exists() else None
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Write a file atomically."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".writing-") as folder:
-        Path(folder, file.name).write_bytes(content)
-        Path(folder, file.name).replace(file)

@@ -19,8 +19,8 @@ from analysis.data.queries import (
     hyperparameter_names,
     mean_metric,
 )
-from analysis.data.results import read_json
 from analysis.errors import Missing
+from basin.files import read_object
 from stats.outliers import far_fence
 from stats.pareto import staircase
 from stats.verdicts import answer
@@ -232,7 +232,7 @@ def sweep_defaults(tables: Tables) -> dict[str, dict[str, dict[str, Any]]]:
     """
     defaults: dict[str, dict[str, dict[str, Any]]] = {}
     for folder in (tables.folder, *tables.more):
-        manifest = read_json(folder / "sweep.json")
+        manifest = read_object(folder / "sweep.json")
         by_name = {"": dict(manifest.get("base", {}))}
         for name, value in manifest.get("defaults", {}).items():
             construction, _, field = name.partition(".")

@@ -40,10 +40,7 @@ METRICS = [
     Column("member_mean_accuracy", "mean member (%)", r"mean member (\%)"),
     Column("nll", "NLL (nats)", "NLL (nats)", digits=3),
     Column(
-        "calibrated_log_likelihood",
-        "calibrated log-likelihood (nats)",
-        "calibrated log-likelihood (nats)",
-        digits=3,
+        "calibrated_log_likelihood", "calibrated log-likelihood (nats)", "calibrated log-likelihood (nats)", digits=3
     ),
     Column("ece", "ECE (%)", r"ECE (\%)"),
     Column("soup_accuracy", "soup (%)", r"soup (\%)"),

@@ -36,11 +36,7 @@ class PathPoint:
 
 
 def score_paths(
-    probe: Probe,
-    *,
-    alphas: Sequence[float],
-    policies: Iterable[str] = (HEADLINE,),
-    pairs: Sequence[Edge] | None = None,
+    probe: Probe, *, alphas: Sequence[float], policies: Iterable[str] = (HEADLINE,), pairs: Sequence[Edge] | None = None
 ) -> Iterator[PathPoint]:
     """Score the paths of the given pairs i < j of members (None: all) at every α, ends and interior by one policy."""
     count = stack.count_networks(probe.context.members)

@@ -15,10 +15,11 @@ from basin.alignment.weight_matching import WeightMatching
 from basin.connectivity.batchnorm import MixingContext
 from basin.connectivity.paths import alpha_grid, barrier_matrix, score_paths
 from basin.connectivity.probe import Probe
-from basin.constructions import Spends, constructions
+from basin.constructions import constructions
+from basin.constructions.deep import Deep
 from basin.data import Data
 from basin.ensemble import Ensemble, all_pairs
-from basin.spec import Bounds, Unit, check_fields
+from basin.spec import Bounds, Unit
 from basin.stack import Stack
 from basin.task import Task
 from basin.training.network import Network
@@ -26,30 +27,17 @@ from basin.training.network import Network
 
 @constructions.register("permuted")
 @dataclass(frozen=True, kw_only=True)
-class Permuted:
+class Permuted(Deep):
     """A deep ensemble aligned by permutations (Git Re-Basin, Ainsworth 2023); connectivity is what moves."""
 
     version: ClassVar[int] = 1
 
-    members: Annotated[int, Bounds(1), Unit("networks")] = 4
-    """Networks in the ensemble, K."""
     matching: Literal["weights", "activations"] = "activations"
     """Match units by their weights, or by their activations on training images."""
     restarts: Annotated[int, Bounds(1), Unit("starts")] = 5
     """Starts of the search for weights' permutations, of which the best is kept; activations need none."""
     reference: Reference = "first"
     """Target of the alignment: member 0, or each to the mean of the others."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-    def needs(self, steps: int) -> dict[int, int]:
-        """A whole stage for each member."""
-        return dict.fromkeys(range(self.members), steps)
-
-    def spends(self, steps: int) -> Spends:
-        """The passes of its stages."""
-        return Spends(0, self.members * steps)
 
     def grow(self, task: Task) -> Iterator[Ensemble]:
         """The aligned ensemble, once.

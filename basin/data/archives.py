@@ -3,8 +3,6 @@
 Every entry is read, or skipped for a recorded reason, or its source is refused: nothing is lost silently.
 """
 
-import bz2
-import io
 import lzma
 import os
 import posixpath
@@ -19,9 +17,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any
 
 from basin.data.limits import Limits
+from basin.data.unpacking import CHUNK, Stream, UnpackedStream
 from basin.errors import UsageError
 
 Wanted = Callable[[str], bool]
@@ -30,7 +29,6 @@ DAMAGED = (
     *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, OSError, RuntimeError),
     *(ValueError, KeyError, IndexError, OverflowError, struct.error),
 )
-CHUNK = 1 << 16
 MESSAGE = 160
 """Characters of a library's message that are shown: some quote damaged names of any length."""
 PADDING = 2 * tarfile.BLOCKSIZE + tarfile.RECORDSIZE
@@ -39,13 +37,6 @@ PADDING = 2 * tarfile.BLOCKSIZE + tarfile.RECORDSIZE
 HIDDEN, RESOURCE_FORK = "hidden", "a Mac's resource fork"
 OUTSIDE, LOOP = "leads out of the source", "a link to a folder around it"
 DEVICE, DEAD, OTHER = "a pipe or device", "a link to nothing", "not part of the dataset"
-
-
-class Stream(Protocol):
-    """Something to read bytes from."""
-
-    def read(self, size: int, /) -> bytes:
-        """The next `size` bytes; fewer at the end."""
 
 
 @dataclass(frozen=True)
@@ -147,16 +138,6 @@ def download_file(url: str, md5: str, folder: Path) -> Path:
                 f"cannot download {url} ({error}): get {target.name} on a machine with network, then --data PATH"
             ) from None
         return Path(temporary, target.name).replace(target)
-
-
-def unpack_gzip(name: str, raw: bytes) -> bytes:
-    """The whole contents of a .gz file; raises UsageError beyond `Limits`, and DAMAGED errors if it is not whole."""
-    limits, unpacked = Limits.from_environment(), bytearray()
-    for part in _unpack(io.BytesIO(raw), _gzip_decoder):
-        unpacked += part
-        limits.check_file(name, len(unpacked))
-        limits.check_total(name, len(unpacked), len(raw))
-    return bytes(unpacked)
 
 
 def _read_folder(folder: Path, wanted: Wanted, limits: Limits) -> Contents:
@@ -323,7 +304,7 @@ ReadError = tarfile.ReadError
 
 def _tar_members(source: Path, start: bytes, limits: Limits) -> Iterator[Member]:
     with source.open("rb") as opened:
-        stream: Any = _Metered(opened, start, source, limits)
+        stream: Any = UnpackedStream(opened, start, source, limits)
         with tarfile.open(fileobj=stream, mode="r|", tarinfo=_StrictInfo, bufsize=CHUNK) as archive:
             for info in archive:
                 if info.issym():
@@ -351,70 +332,6 @@ def _check_end(rest: Stream) -> None:
         size += len(part)
     if size > PADDING:
         raise ReadError(f"its last {size:,} bytes are zeros: a download or copy that did not finish")
-
-
-class _Metered:
-    """The unpacked bytes of an archive, as far as the limits allow."""
-
-    def __init__(self, packed: Stream, start: bytes, source: Path, limits: Limits) -> None:
-        self._parts = (
-            _unpack(packed, decoder) if (decoder := _decoder(start)) else iter(lambda: packed.read(CHUNK), b"")
-        )
-        self._buffer = b""
-        self._source, self._limits, self._count = source, limits, 0
-        self._packed = source.stat().st_size
-
-    def read(self, size: int) -> bytes:
-        """The next `size` bytes; fewer at the end."""
-        parts = [self._buffer]
-        length = len(self._buffer)
-        while length < size and (part := next(self._parts, None)) is not None:
-            self._count += len(part)
-            self._limits.check_total(str(self._source), self._count, self._packed)
-            parts.append(part)
-            length += len(part)
-        whole = b"".join(parts)
-        self._buffer = whole[size:]
-        return whole[:size]
-
-
-def _decoder(start: bytes) -> Callable[[], Any] | None:
-    if start.startswith(b"\x1f\x8b"):
-        return _gzip_decoder
-    if start.startswith(b"BZh"):
-        return bz2.BZ2Decompressor
-    return _xz_decoder if start.startswith((b"\xfd7zXZ\0", b"\x5d\0\0")) else None
-
-
-def _gzip_decoder() -> Any:
-    return zlib.decompressobj(31)
-
-
-def _xz_decoder() -> Any:
-    return lzma.LZMADecompressor(memlimit=1 << 30)
-
-
-def _unpack(packed: Stream, new: Callable[[], Any]) -> Iterator[bytes]:
-    """Every stream of a compressed file, to its last byte; Python's own readers ignore what follows the first.
-
-    Raises EOFError if one is cut, and the decoder's error if it is damaged or something else follows.
-    """
-    data = b""
-    while data or (data := packed.read(CHUNK)):
-        data = data.lstrip(b"\0")  # padding between streams
-        if not data:
-            continue
-        decoder = new()
-        while not decoder.eof:
-            if not data and getattr(decoder, "needs_input", True):
-                data = packed.read(CHUNK)
-            cut = not data and getattr(decoder, "needs_input", True)
-            part = decoder.decompress(data, 1 << 20)
-            if cut and not part and not decoder.eof:
-                raise EOFError("its compressed data end too early")
-            yield part
-            data = getattr(decoder, "unconsumed_tail", b"")
-        data = decoder.unused_data
 
 
 def _inside(target: str) -> str:

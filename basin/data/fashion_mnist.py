@@ -7,9 +7,10 @@ from typing import ClassVar
 import numpy as np
 
 from basin.data import Arrays, datasets
-from basin.data.archives import DAMAGED, Contents, download_file, read_source, summarise_passed, unpack_gzip
+from basin.data.archives import DAMAGED, Contents, download_file, read_source, summarise_passed
 from basin.data.dataset import Account, Array
 from basin.data.official import differing_files, one_of_each
+from basin.data.unpacking import unpack_gzip
 from basin.errors import UsageError
 from basin.spec import check_fields
 

@@ -11,12 +11,11 @@ from basin.data import Arrays, datasets
 from basin.data.archives import Contents, download_file, read_source, summarise_passed
 from basin.data.dataset import Account
 from basin.data.images import decode_images, is_image
-from basin.data.official import differing_files, one_of_each
+from basin.data.official import MD5, differing_files, one_of_each
 from basin.errors import UsageError
 from basin.spec import Bounds, Unit, check_fields
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
-MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 LISTS = frozenset({"wnids.txt", "val_annotations.txt"})
 
 
@@ -42,7 +41,7 @@ class TinyImagenet:
 
     def decode(self, source: Path | None, download: Path) -> Arrays:
         """Grey-scale files become RGB; raises UsageError if the official layout is not there."""
-        source = source or download_file(URL, MD5, download)
+        source = source or download_file(URL, MD5[PurePosixPath(URL).name], download)
         contents = read_source(source, lambda name: is_image(name) or PurePosixPath(name).name in LISTS)
         files = {name: raw for name, raw in contents.files.items() if is_image(name)}
         listed = {name: raw for name, raw in contents.files.items() if not is_image(name)}

@@ -140,13 +140,11 @@ def _copy_batch(batch: Batch) -> Batch:
 
 
 def _overwrite_batches(kept: Sequence[Batch], batches: Sequence[Batch]) -> None:
-    pairs = [(old.images, new.images) for old, new in zip(kept, batches, strict=True)]
-    pairs += [(old.labels, new.labels) for old, new in zip(kept, batches, strict=True)]
     for old, new in zip(kept, batches, strict=True):
+        old.images.copy_(new.images)
+        old.labels.copy_(new.labels)
         if old.positions is not None and new.positions is not None:
-            pairs.append((old.positions, new.positions))
-    for kept_tensor, value in pairs:
-        kept_tensor.copy_(value)
+            old.positions.copy_(new.positions)
 
 
 class Forward:

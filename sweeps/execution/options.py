@@ -48,3 +48,8 @@ class Options:
             gpu_share=min(1.0, self.gpus_per_trial) or 1.0,
             **cache,
         )
+
+    def data_sources(self) -> dict[str, str | None]:
+        """Where the images are, for those who use the networks later."""
+        named = {"source": self.data, "ood_source": self.ood_data}
+        return {name: str(path.resolve()) if path else None for name, path in named.items()}

@@ -12,7 +12,8 @@ import torch
 
 from basin.constructions import constructions
 from basin.environment import Place
-from basin.training.loop import State, train
+from basin.task import Task
+from basin.training.loop import State, Training, train
 from basin.training.network import Precision
 from basin.trial import Trial, open_task, overlay
 
@@ -106,7 +107,7 @@ def measure_precisions(trial: Trial, place: Place) -> dict[str, float]:
         clock = time.perf_counter if on_gpu else time.process_time
         members = trial.construction.members if on_gpu else 1
         trial = replace(trial, construction=constructions.make("deep", members=members))
-        steppers = [_train_endlessly(overlay(trial, {"precision": name}), place, members) for name in PRECISIONS]
+        steppers = [_begin_training(overlay(trial, {"precision": name}), place, members) for name in PRECISIONS]
         began = time.perf_counter()
         for _ in range(2):  # the first steps choose an execution mode and warm it up
             warm = [_seconds_per_step(steps, 1, clock) for steps in steppers]
@@ -122,14 +123,18 @@ def measure_precisions(trial: Trial, place: Place) -> dict[str, float]:
     return {**rates, "gain": statistics.median(slow / fast for slow, fast in rounds)}
 
 
-def _train_endlessly(trial: Trial, place: Place, members: int) -> Iterator[State]:
-    """Train fresh networks, which a learning rate of 0 keeps from diverging; yields after each step."""
-    task = open_task(trial, place)
+def _begin_training(trial: Trial, place: Place, members: int) -> Iterator[State]:
+    """Train networks that a learning rate of 0 keeps from diverging."""
+    return train_endlessly(open_task(trial, place), replace(trial.training, lr=0.0), members)
+
+
+def train_endlessly(task: Task, training: Training, members: int) -> Iterator[State]:
+    """Train fresh networks without an end, to measure their steps; yields after each."""
     return train(
         task.network,
         task.data,
         task.fresh(members),
-        training=replace(trial.training, epochs=10**6, lr=0.0),
+        training=replace(training, epochs=10**6),
         seed=0,
         members=range(members),
         until=10**6,

@@ -10,16 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from basin.constructions import constructions
-from basin.data import datasets
 from basin.environment import Machine, Place
 from basin.errors import UsageError
 from basin.journal import Progress
-from basin.models import models
 from basin.provenance import PACKAGES, collect_provenance
 from basin.spec import describe_fields, replace_known
 from basin.training.loop import DivergedError
-from basin.trial import SECTIONS, Trial, overlay, run
+from basin.trial import SECTIONS, Trial, overlay, run, trial_of_names
 from sweeps.execution.remeasuring import trial_of_row
 from sweeps.storage.columns import TIMING
 from sweeps.storage.schemas import SCHEMAS
@@ -85,11 +82,7 @@ def rerun_trial(store: Store, key: str, folder: Path, place: Place) -> Rerun:
 
 def rebuild_trial(row: Row) -> Trial:
     """The trial of a row; raises UsageError if this code has another meaning for its values."""
-    base = Trial(
-        dataset=datasets.make(row["dataset"]),
-        model=models.make(row["model"]),
-        construction=constructions.make(row["construction"]),
-    )
+    base = trial_of_names(row)
     fields = chain.from_iterable(describe_fields(type(getattr(base, section))) for section in SECTIONS)
     base = overlay(base, {field.name: field.since.value for field in fields if field.since})
     trial = trial_of_row(row, base)

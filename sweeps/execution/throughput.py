@@ -15,8 +15,8 @@ from basin.constructions import constructions
 from basin.environment import Place
 from basin.measure import Evaluation
 from basin.spec import describe_fields
-from basin.training.loop import Training, train
 from basin.trial import Trial, open_task
+from sweeps.execution.precision import train_endlessly
 from sweeps.storage.store import Row, Store
 
 Kind = tuple[tuple[str, Any], ...]
@@ -128,19 +128,8 @@ def measure_steps(trial: Trial, place: Place, seconds: float = 3.0) -> Throughpu
     with TemporaryDirectory() as folder:
         task = open_task(trial, replace(place, runs=Path(folder), scratch=None))
     members = trial.construction.members
-    endless = Training(**{**vars(trial.training), "epochs": 10**6})
     started, before, elapsed = 0.0, 0, 0.0
-    for state in train(
-        task.network,
-        task.data,
-        task.fresh(members),
-        training=endless,
-        seed=0,
-        members=range(members),
-        until=10**6,
-        meter=task.meter,
-        stops=range(10**6),
-    ):
+    for state in train_endlessly(task, trial.training, members):
         now = time.perf_counter()
         if state.step == 2:  # the first steps choose an execution mode and warm it up
             started, before = now, task.meter.passes

@@ -1,6 +1,5 @@
 """Find what a sweep's storage holds and no trial needs any more, and remove it: tables, leftovers, stages, weights."""
 
-import json
 import shutil
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -9,17 +8,15 @@ from enum import StrEnum
 from itertools import chain
 from pathlib import Path
 
-from basin.constructions import constructions
-from basin.data import datasets
 from basin.errors import UsageError
+from basin.files import read_object
 from basin.lookup import is_key
-from basin.models import models
-from basin.trial import Trial
+from basin.trial import trial_of_names
 from sweeps.execution.remeasuring import trial_of_row
 from sweeps.storage.lock import locked_folder
 from sweeps.storage.old_stages import find_old_stages, list_stages
 from sweeps.storage.roles import REPORTED
-from sweeps.storage.store import Row, Store, open_store
+from sweeps.storage.store import Store, open_store
 from sweeps.tracking.garbage import find_superseded_tables, remove_superseded_tables
 
 
@@ -104,33 +101,19 @@ def _used_recipes(store: Store) -> set[str] | None:
     if not rows or not _is_finished(store) or len(rows) != len(store.keys()):
         return None
     try:
-        return {trial_of_row(row, _base_of(row)).recipe_key for row in rows}
+        return {trial_of_row(row, trial_of_names(row)).recipe_key for row in rows}
     except (UsageError, KeyError, TypeError, ValueError):  # rows of older code
         return None
 
 
-def _base_of(row: Row) -> Trial:
-    return Trial(
-        dataset=datasets.make(row["dataset"]),
-        model=models.make(row["model"]),
-        construction=constructions.make(row["construction"]),
-    )
-
-
 def _is_finished(store: Store) -> bool:
-    try:
-        return bool(json.loads((store.folder / "status.json").read_text())["state"] == "finished")
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return bool(read_object(store.folder / "status.json").get("state") == "finished")
 
 
 def _data_hash(file: Path, part: str | None = None) -> str:
     """Hash of the data that a recipe or a manifest names; empty if it names none."""
-    try:
-        facts = json.loads(file.read_text())
-        return str((facts[part] if part else facts)["data_hash"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+    facts = read_object(file)
+    return str((facts.get(part) or {} if part else facts).get("data_hash", ""))
 
 
 def _finished_scratch(store: Store) -> list[Path]:
@@ -141,12 +124,13 @@ def _finished_scratch(store: Store) -> list[Path]:
 def _find_weights(store: Store) -> list[Unneeded]:
     """Weights of the trials that were not chosen, and of those that were, on any seed; all of an unfinished sweep."""
     rows, dropped = store.rows(("key", "ensemble_key", "role", "configuration")), _dropped_keys(store)
+    finished = _is_finished(store)
     chosen = [row for row in rows if row["role"] in REPORTED and row["key"] not in dropped]
     configurations = {row["configuration"] for row in chosen} - {None, ""}
     kept, trials = {row["ensemble_key"] for row in chosen}, dict[str, list[str]]()
     for row in rows:
         trials.setdefault(row["ensemble_key"], []).append(row["key"])
-        if row.get("configuration") in configurations or not _is_finished(store):
+        if row.get("configuration") in configurations or not finished:
             kept.add(row["ensemble_key"])
     return [
         _list_weights(store, Kind.weights, {name: keys for name, keys in trials.items() if name not in kept}),
@@ -163,12 +147,8 @@ def _list_weights(store: Store, kind: Kind, trials: dict[str, list[str]]) -> Unn
 
 def _dropped_keys(store: Store) -> set[str]:
     """Keys of the trials on fresh seeds whose configuration is no longer chosen."""
-    try:
-        verdicts = json.loads((store.folder / "verdicts.json").read_text())
-        unchosen = [entry["keys"] for entry in verdicts.values() if not entry.get("chosen", True)]
-        return set(chain.from_iterable(unchosen))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return set()
+    entries = read_object(store.folder / "verdicts.json").values()
+    return set(chain.from_iterable(entry.get("keys", ()) for entry in entries if not entry.get("chosen", True)))
 
 
 def _total_size(paths: Iterable[Path]) -> int:

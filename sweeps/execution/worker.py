@@ -10,11 +10,10 @@ from basin.environment import Place
 from basin.errors import UsageError
 from basin.interrupt import PreemptedError
 from basin.journal import Progress
-from basin.saved import load_ensemble
 from basin.system_errors import describe_error
 from basin.training.execution_mode import out_of_memory
 from basin.training.loop import DivergedError
-from basin.trial import Outcome, Trial, measure_again, run
+from basin.trial import Outcome, Trial, measure_kept, run
 from sweeps.execution.preemption import preemption_deferred
 from sweeps.execution.provenance import local_provenance
 from sweeps.execution.retries import Attempts, deadline
@@ -90,7 +89,9 @@ def _run_trial(worker: Worker, job: Job) -> Row:
     facts = {"sweep": store.name, "role": job.role, "configuration": job.configuration, **worker.facts}
     classes: tuple[str, ...] = ()
     try:
-        outcome = _measure_kept_networks(worker, trial) or _train_networks(worker, trial)
+        weights = store.weights_path(trial.ensemble_key)
+        worker.place.remote.fetch(weights)
+        outcome = measure_kept(trial, worker.place, weights) or _train_networks(worker, trial)
         tables, classes = tables_of(outcome, **facts), outcome.inputs.class_names
         tables["trials"][0] |= worker.study.verdict_columns(tables["trials"][0])
     except DivergedError:
@@ -98,14 +99,6 @@ def _run_trial(worker: Worker, job: Job) -> Row:
     store.write_tables(job.key, tables, classes)
     worker.place.remote.send(*store.trial_tables(job.key))
     return tables["trials"][0]
-
-
-def _measure_kept_networks(worker: Worker, trial: Trial) -> Outcome | None:
-    """Measure a trial whose trained networks are stored; None if they are not."""
-    path = worker.store.weights_path(trial.ensemble_key)
-    worker.place.remote.fetch(path)
-    saved = load_ensemble(path, trial.ensemble_key)
-    return measure_again(trial, worker.place, saved) if saved and saved.serves(trial.evaluation) else None
 
 
 def _train_networks(worker: Worker, trial: Trial) -> Outcome:

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from basin.api.tables import make_column
 from basin.costs import COSTS
-from basin.files import write_atomically
+from basin.files import read_object, write_atomically
 from stats.intervals import mean_halves
 from sweeps.queries.best import Aim
 from sweeps.storage.columns import distinguishing_names, is_score
 from sweeps.storage.compact import compact_path
-from sweeps.storage.identity import read_object
 from sweeps.storage.roles import REPORTED, SEARCH_SEEDS
 from sweeps.storage.schemas import SCHEMAS
 from sweeps.storage.store import Store

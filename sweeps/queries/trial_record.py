@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from basin.errors import UsageError
+from basin.files import read_object
 from basin.lookup import find_trial, weights_path
 from sweeps.storage.table_file import decode_table
 
@@ -144,7 +145,7 @@ def read_record(storage: Path, key: str, name: str | None = None) -> TrialRecord
     """
     file = find_trial(_sweep_folders(storage, name), key)
     folder = file.parents[2]
-    return TrialRecord(folder, tuple(_read_columns(file)), _read_manifest(folder))
+    return TrialRecord(folder, tuple(_read_columns(file)), read_object(folder / "sweep.json"))
 
 
 def _sweep_folders(storage: Path, name: str | None) -> list[Path]:
@@ -179,13 +180,6 @@ def _describe_column(field: pa.Field, value: Any) -> Column:
     section = facts.get("section", guessed)  # files of version 0.1 do not say
     section = "identity" if field.name in ("classes", "sweep") else section
     return Column(field.name, value, facts.get("unit", ""), facts.get("better", ""), section)
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((folder / "sweep.json").read_text()))
-    except (OSError, ValueError, TypeError):
-        return {}
 
 
 def _read_notes(path: Path) -> dict[str, str]:

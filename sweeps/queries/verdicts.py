@@ -7,14 +7,13 @@ import numpy as np
 import pyarrow as pa
 
 from basin.environment import Place
-from basin.files import write_atomically
+from basin.files import read_object, write_atomically
 from basin.strict_json import dump_json
 from basin.trial import open_data
 from stats.verdicts import bounds, decide, loss_margin
 from sweeps.events import Listener
 from sweeps.queries.scores import estimate_scores
 from sweeps.search.selection import choose_configurations
-from sweeps.storage.identity import read_object
 from sweeps.storage.outcomes import shortfalls
 from sweeps.storage.roles import REPORTED
 from sweeps.storage.store import Row, Store

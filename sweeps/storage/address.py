@@ -4,7 +4,7 @@ Parsers disagree on where credentials end: a password may contain `/`, `@`, `?` 
 `@` is hidden, and the parser that will use the address reads the rest: SQLAlchemy's for databases, urllib's for others.
 """
 
-from collections.abc import Iterator
+import re
 from urllib.parse import parse_qsl, unquote, unquote_plus, urlsplit, urlunsplit
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -44,7 +44,7 @@ def hide_secrets(text: str, *addresses: str) -> str:
         text = text.replace(address, show_address(address))
         for secret in sorted(_secret_parts(address), key=len, reverse=True):
             text = text.replace(secret, HIDDEN)
-    return "".join(_show_word(word) for word in _split_words(text))
+    return re.sub(r"\S+", lambda word: _show_word(word.group()), text)
 
 
 def _show_database(scheme: str, tail: str) -> str:
@@ -88,19 +88,6 @@ def _secret_parts(address: str) -> set[str]:
             secret = secret.replace(mark, " ")
         secrets |= set(secret.split())
     return {secret for secret in secrets if len(secret) >= SHORTEST}
-
-
-def _split_words(text: str) -> Iterator[str]:
-    """Split a text into words and the spaces between them."""
-    word = ""
-    for character in text:
-        if character.isspace():
-            yield word
-            yield character
-            word = ""
-        else:
-            word += character
-    yield word
 
 
 def _show_word(word: str) -> str:

@@ -6,17 +6,18 @@ its trials while it runs: reading ten thousand files takes a minute or two. The 
 """
 
 import os
-import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet
 
+from basin.files import replace_atomically
 from sweeps.storage.table_file import decode_table, is_rewritten
 
 FILE, SIZE, DATE, CRC = STAMP = ("_file", "_size", "_mtime_ns", "_crc32")
@@ -215,7 +216,5 @@ def _read_file(file: Path) -> tuple[pa.Table, int] | None:
 def _write_cache(path: Path, table: pa.Table) -> None:
     """Write atomically; if the folder is read-only, reading stays slow."""
     with suppress(OSError):
-        path.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix="writing-") as temporary:
-            pyarrow.parquet.write_table(table, Path(temporary, path.name), compression="zstd", write_page_checksum=True)
-            Path(temporary, path.name).replace(path)
+        write = partial(pyarrow.parquet.write_table, table, compression="zstd", write_page_checksum=True)
+        replace_atomically(path, write)

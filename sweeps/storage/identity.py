@@ -4,10 +4,9 @@ import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
-from basin.files import write_atomically
+from basin.files import read_object, write_atomically
 from sweeps.storage.store import Store
 
 NAME = "identity"
@@ -54,14 +53,6 @@ def note_reruns(store: Store, keys: Iterable[str]) -> list[Path]:
 def read_reruns(store: Store) -> dict[str, int]:
     """Key of each trial whose row was lost → when, in milliseconds since 1970."""
     return {str(key): int(when) for key, when in read_object(_reruns(store)).items()}
-
-
-def read_object(file: Path) -> dict[str, Any]:
-    """Read a JSON object; empty if the file is missing or damaged."""
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
 
 
 def _manifest(store: Store) -> Path:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from basin.errors import UsageError
-from basin.files import Remote, write_atomically
+from basin.files import Remote, read_object, write_atomically
 from basin.lookup import is_key
 from basin.stages import read_tensors
 from sweeps.storage.checksum import is_intact
@@ -31,9 +31,6 @@ STALE_AFTER = 3600.0
 
 SHOWN = 3
 """Damaged files that an error names."""
-
-Stamps = dict[str, list[int]]
-"""File in the sweep's folder → size in bytes, and modification time in nanoseconds."""
 
 
 def remove_leftovers(store: Store, runs: Path) -> None:
@@ -96,7 +93,7 @@ def find_damage(store: Store) -> dict[str, list[str]]:
     if not finished:
         return {}
     notes = store.folder / "compact" / "checked.json"
-    current, known = dict(_file_stamps(store.folder)), _read_stamps(notes)
+    current, known = dict(_file_stamps(store.folder)), read_object(notes)
     unchecked = [name for name, stamp in current.items() if known.get(name) != stamp]
     with ThreadPoolExecutor() as pool:
         sound = dict(zip(unchecked, pool.map(lambda name: _is_sound(store.folder / name), unchecked), strict=True))
@@ -121,6 +118,7 @@ def find_damage(store: Store) -> dict[str, list[str]]:
 
 
 def _file_stamps(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    """Each file of tables and weights with its size in bytes and its modification time in nanoseconds."""
     for part in (*(f"tables/{table}" for table in SCHEMAS), "weights"):
         if not (folder / part).is_dir():
             continue
@@ -129,13 +127,6 @@ def _file_stamps(folder: Path) -> Iterator[tuple[str, list[int]]]:
                 if is_key(entry.name.partition(".")[0]) and entry.name.endswith((".parquet", ".safetensors")):
                     stat = entry.stat()
                     yield f"{part}/{entry.name}", [stat.st_size, stat.st_mtime_ns]
-
-
-def _read_stamps(notes: Path) -> Stamps:
-    try:
-        return dict(json.loads(notes.read_text()))
-    except (OSError, ValueError):
-        return {}
 
 
 def _is_sound(path: Path) -> bool:

@@ -187,12 +187,7 @@ def outcome_rows(key: str, outcome: Outcome) -> list[Row]:
 
 def progress_columns(progress: Progress) -> Row:
     """Columns with the cost of an ensemble in training."""
-    return {
-        "step": progress.index,
-        "passes": progress.passes,
-        "seconds": progress.seconds,
-        "progress": progress.share,
-    }
+    return {"step": progress.index, "passes": progress.passes, "seconds": progress.seconds, "progress": progress.share}
 
 
 def _prediction_rows(key: str, kept: list[Predictions]) -> Iterator[Row]:

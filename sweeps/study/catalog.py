@@ -21,12 +21,7 @@ if TYPE_CHECKING:
     from sweeps.study.study import Study
 
 SEARCHED = ("beta", "t", "temperature", "weight")
-VIT: Changes = {
-    "model": "vit",
-    "optimizer": "adamw",
-    "lr": 1e-3,
-    "weight_decay": 0.05,
-}
+VIT: Changes = {"model": "vit", "optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05}
 """Training settings of a transformer."""
 
 StudyFunction = Callable[[Path | None], "Study"]
@@ -156,13 +151,8 @@ def alignment(data: Path | None) -> Study:
 @study
 def architectures(data: Path | None) -> Study:
     """ResNet with batch and layer norm, and ViT: deep, constrained and distilled ensembles."""
-    grid = [
-        {**model, "construction": construction}
-        for model, construction in product(
-            ({}, {"norm": "layer"}, _vit_changes(data)), ("deep", "constrained", "distilled")
-        )
-    ]
-    return replace(_grid_study(data, grid), references=())
+    models: tuple[Changes, ...] = ({}, {"norm": "layer"}, _vit_changes(data))
+    return replace(_grid_study(data, _cross(models, ("deep", "constrained", "distilled"))), references=())
 
 
 @study
@@ -175,13 +165,13 @@ def ensemble_size(data: Path | None) -> Study:
 @study
 def paper(data: Path | None) -> Study:
     """Every construction on ResNet and ViT; with several --data, on each dataset."""
-    grid = [
-        {**model, "construction": construction}
-        for model, construction in product(
-            ({}, _vit_changes(data)), ("deep", "swe", "constrained", "permuted", "distilled")
-        )
-    ]
-    return replace(_grid_study(data, grid), references=())
+    names = ("deep", "swe", "constrained", "permuted", "distilled")
+    return replace(_grid_study(data, _cross(({}, _vit_changes(data)), names)), references=())
+
+
+def _cross(models: Sequence[Changes], names: Sequence[str]) -> list[Changes]:
+    """Every model with every construction."""
+    return [{**model, "construction": name} for model, name in product(models, names)]
 
 
 def _grid_study(data: Path | None, grid: Sequence[Changes]) -> Study:

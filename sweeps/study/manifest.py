@@ -8,14 +8,14 @@ from typing import Any
 
 from basin.constructions import constructions
 from basin.errors import UsageError
-from basin.files import write_atomically
+from basin.files import read_object, write_atomically
 from basin.keys import FORMAT, class_version, hash_contents
 from basin.measure import Evaluation
 from basin.plugins import imported_plugins
 from basin.spec import Field, describe_fields
 from basin.trial import REGISTRIES, SECTIONS, Trial
 from sweeps.storage.columns import KEPT
-from sweeps.storage.identity import NAME, new_identity, read_identity, read_object
+from sweeps.storage.identity import NAME, new_identity, read_identity
 from sweeps.storage.store import Store
 from sweeps.study.study import Study
 
@@ -122,8 +122,7 @@ def record_plugins(store: Store) -> list[str]:
     now = {plugin.name: {"version": plugin.version, "sources": plugin.sources} for plugin in imported_plugins()}
     before = _recorded_plugins(store)
     if now != before:
-        manifest = {**_read_manifest(store), PLUGINS: now}
-        write_atomically(store.folder / "sweep.json", json.dumps(manifest, indent=1, allow_nan=False))
+        _record_part(store, PLUGINS, now)
     return [
         f"plugin {name} has changed since the last launch (sources {before[name]['sources']} → {facts['sources']}): "
         "if the same values now mean something else, raise `version` of its class and choose another --name"

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from basin.constructions import constructions
-from basin.data import datasets
 from basin.errors import UsageError, one_of
-from basin.models import models
 from basin.spec import Value, describe_fields
-from basin.trial import REGISTRIES, Trial, overlay
+from basin.trial import REGISTRIES, Trial, overlay, trial_of_names
 from stats.verdicts import MARGIN
 from sweeps.study.bases import dataset_of, full_recipe
 from sweeps.study.catalog import SCHEDULES
@@ -80,11 +78,7 @@ def _make_base(document: Document, data: Path | None) -> Trial:
         with document.located("base", name):
             REGISTRIES[name].entry(str(values[name]))
     with document.located("base", "dataset"):
-        start = Trial(
-            dataset=datasets.make(str(values["dataset"])),
-            model=models.make("resnet20"),
-            construction=constructions.make("deep"),
-        )
+        start = trial_of_names({"dataset": values["dataset"], "model": "resnet20", "construction": "deep"})
     if schedule == "full":
         start = full_recipe(start)
     return overlay(start, _parse_values(document, ("base",), start, values))

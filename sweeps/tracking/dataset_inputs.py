@@ -42,14 +42,7 @@ def describe_dataset(manifest: Mapping[str, Any]) -> LoggedDataset | None:
     kind, source = (
         ("local", {"uri": data["source"]}) if data.get("source") else ("code", {"tags": {"dataset": data["dataset"]}})
     )
-    return LoggedDataset(
-        data["dataset"],
-        data["hash"],
-        kind,
-        dump_json(source),
-        None,
-        dump_json(profile),
-    )
+    return LoggedDataset(data["dataset"], data["hash"], kind, dump_json(source), None, dump_json(profile))
 
 
 def dataset_input(dataset: LoggedDataset) -> "DatasetInput":

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 from basin.errors import UsageError
@@ -100,9 +101,9 @@ class DatabaseReader:
 
     def finished_runs(self, metrics: Collection[str] | None = None) -> list[Run]:
         """All finished runs, oldest first: complete, or with these metrics and no parameters."""
-        columns = sorted(metrics or ())
-        logged = self.database.logged_names({name for column in columns for name in possible_names(column)})
-        names = [(column, name) for column in columns for name in possible_names(column) if name in logged]
+        names = list(chain.from_iterable(map(_named_column, sorted(metrics or ()))))
+        logged = self.database.logged_names({name for _, name in names})
+        names = [pair for pair in names if pair[1] in logged]
         wanted = [
             (TAGS, "key"),
             (TAGS, "role"),
@@ -182,6 +183,11 @@ class ClientReader:
 def _final_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     """Name the metrics by their columns, without those logged while the trial ran, which depend on the load."""
     return by_column({name: value for name, value in metrics.items() if not name.startswith(LIVE)})
+
+
+def _named_column(column: str) -> list[tuple[str, str]]:
+    """A column with each name that its metric may have."""
+    return [(column, name) for name in possible_names(column)]
 
 
 def _kept_tags(tags: Mapping[str, str]) -> dict[str, str]:

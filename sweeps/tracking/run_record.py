@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from basin.costs import COSTS
 from basin.errors import UsageError
+from basin.files import read_object
 from sweeps.storage.columns import is_score, list_hyperparameters
-from sweeps.storage.identity import read_object
 from sweeps.storage.schemas import SCHEMAS
 from sweeps.storage.store import Row, Store
 from sweeps.tracking.dataset_inputs import LoggedDataset, describe_dataset
@@ -27,10 +27,7 @@ ENDED = {"done": "FINISHED", "diverged": "FAILED", "stopped": "KILLED"}
 """Status of a trial → status of its run."""
 DISTANCES = ("member_distance",)
 """Metrics of a trial that belong to no split."""
-CONTENT = (
-    *("key", "status", "seconds", "finished_at"),
-    *("val_nll", "val_accuracy", "test_nll", "test_accuracy"),
-)
+CONTENT = (*("key", "status", "seconds", "finished_at"), *("val_nll", "val_accuracy", "test_nll", "test_accuracy"))
 """Columns that tell one execution of a trial from another."""
 
 

@@ -7,7 +7,7 @@ and ends with the sweep, or as KILLED if the launcher is stopped.
 import time
 from typing import TYPE_CHECKING, Any
 
-from sweeps.storage.identity import read_object
+from basin.files import read_object
 from sweeps.storage.store import Row, Store
 from sweeps.tracking.patience import repeated
 from sweeps.tracking.report_artifacts import note_tags

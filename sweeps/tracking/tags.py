@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from basin.files import read_object
 from basin.strict_json import dump_json
 from sweeps.study.glossary import Glossary, defined_glossary
 from sweeps.tracking.metric_names import metric_name
@@ -28,7 +28,7 @@ LONGEST = 5000
 
 def experiment_tags(store: "Store") -> dict[str, str]:
     """Make the tags of a sweep's experiment: aim, view, glossary, and verdicts of reported configurations."""
-    manifest, verdicts = (_read_json(store.folder / name) for name in ("sweep.json", "verdicts.json"))
+    manifest, verdicts = (read_object(store.folder / name) for name in ("sweep.json", "verdicts.json"))
     tags = {f"{VERDICT}{keys.partition(',')[0]}": _verdict_tag(verdict) for keys, verdict in verdicts.items()}
     if "objectives" in manifest:
         aim = {name: manifest.get(name) for name in ("objectives", "margin", "constraints")}
@@ -64,10 +64,3 @@ def _verdict_tag(verdict: Mapping[str, Any]) -> str:
     """Shorten a verdict to MLflow's limit: `keys` names the trials already."""
     kept = {name: value for name, value in verdict.items() if name != "trials"}
     return dump_json(kept, separators=(",", ":"))
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(file.read_text()))
-    except (OSError, ValueError):  # damaged: the next launch rewrites it, or reports it
-        return {}

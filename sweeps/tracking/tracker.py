@@ -12,9 +12,9 @@ from getpass import getuser
 from typing import TYPE_CHECKING, Any
 
 from basin.errors import UsageError
-from basin.files import write_atomically
+from basin.files import read_object, write_atomically
 from sweeps.storage.address import is_database, show_address
-from sweeps.storage.identity import NAME, ensure_identity, read_identity, read_object
+from sweeps.storage.identity import NAME, ensure_identity, read_identity
 from sweeps.storage.store import Row, Store, superseded_keys
 from sweeps.tracking.connection import connect_client, is_passing
 from sweeps.tracking.dataset_inputs import dataset_input

@@ -1,4 +1,4 @@
-"""Atomic files: whole or not there, with the permissions that the umask leaves."""
+"""Files: whole or not there, with the permissions that the umask leaves; JSON objects, or nothing."""
 
 import os
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from basin.files import create_temporary, replace_atomically, write_atomically
+from basin.files import create_temporary, read_object, replace_atomically, write_atomically
 
 
 @pytest.fixture(params=[0o022, 0o002, 0o077, 0o000])
@@ -53,3 +53,10 @@ def test_a_writer_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
         replace_atomically(path, fail)
     assert path.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["file.json"]
+
+
+@pytest.mark.parametrize(("content", "read"), [(b'{"a": 1}', {"a": 1}), (b"[1]", {}), (b'{"a":', {}), (b"\xff", {})])
+def test_an_object_is_read_and_anything_else_is_empty(content: bytes, read: dict[str, int], tmp_path: Path) -> None:
+    assert read_object(tmp_path / "file.json") == {}
+    (tmp_path / "file.json").write_bytes(content)
+    assert read_object(tmp_path / "file.json") == read

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from stats.simulation import ALPHAS, APART, CONNECTED, World, rates, table
 from stats.verdicts import MARGIN, bounds, decide, loss_margin
+from tests.support.simulation import ALPHAS, APART, CONNECTED, World, rates, table
 
 
 @pytest.mark.parametrize("alike", [CONNECTED, APART])

@@ -83,44 +83,25 @@ def pointwise(call: Call) -> Label:
 # Products
 
 
-@rule("mm")
-def matrix_product(call: Call) -> Label:
-    """[i, k] @ [k, j]."""
-    return call.algebra.combine([(call.label("self"), "ik"), (call.label("mat2"), "kj")], "ij", call.shape())
+def _contraction(result: str, /, **operands: str) -> Rule:
+    """A product of operands, each with a variable for each of its axes; a bias may lack the first ones."""
+
+    def contract(call: Call) -> Label:
+        labels = [(call.label(name), variables) for name, variables in operands.items()]
+        named = [(label, variables[len(variables) - len(label.shape) :]) for label, variables in labels]
+        return call.algebra.combine(named, result, call.shape())
+
+    return contract
 
 
-@rule("addmm")
-def affine(call: Call) -> Label:
-    """A product and a bias."""
-    product = [(call.label("mat1"), "ik"), (call.label("mat2"), "kj")]
-    bias = call.label("self")
-    return call.algebra.combine([*product, (bias, "ij"[2 - len(bias.shape) :])], "ij", call.shape())
-
-
-@rule("bmm")
-def batched_product(call: Call) -> Label:
-    """Products [n, i, k] @ [n, k, j]."""
-    return call.algebra.combine([(call.label("self"), "nik"), (call.label("mat2"), "nkj")], "nij", call.shape())
-
-
-@rule("baddbmm")
-def batched_affine(call: Call) -> Label:
-    """Products and a bias."""
-    product = [(call.label("batch1"), "nik"), (call.label("batch2"), "nkj")]
-    added = call.label("self")
-    return call.algebra.combine([*product, (added, "nij"[3 - len(added.shape) :])], "nij", call.shape())
-
-
-@rule("mv")
-def matrix_vector(call: Call) -> Label:
-    """[i, k] @ [k]."""
-    return call.algebra.combine([(call.label("self"), "ik"), (call.label("vec"), "k")], "i", call.shape())
-
-
-@rule("dot")
-def inner_product(call: Call) -> Label:
-    """[k] @ [k]."""
-    return call.algebra.combine([(call.label("self"), "k"), (call.label("tensor"), "k")], "", ())
+RULES |= {
+    "mm": _contraction("ij", self="ik", mat2="kj"),
+    "addmm": _contraction("ij", mat1="ik", mat2="kj", self="ij"),
+    "bmm": _contraction("nij", self="nik", mat2="nkj"),
+    "baddbmm": _contraction("nij", batch1="nik", batch2="nkj", self="nij"),
+    "mv": _contraction("i", self="ik", vec="k"),
+    "dot": _contraction("", self="k", tensor="k"),
+}
 
 
 @rule("convolution")

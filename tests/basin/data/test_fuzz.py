@@ -22,8 +22,8 @@ import torchvision.io  # type: ignore[import-untyped]
 from PIL import Image
 
 from basin.data import datasets
-from basin.data.archives import unpack_gzip
 from basin.data.images import decode_images
+from basin.data.unpacking import unpack_gzip
 from basin.errors import UsageError
 
 pytestmark = [

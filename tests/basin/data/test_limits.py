@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from basin.data import datasets
-from basin.data.archives import read_source, unpack_gzip
+from basin.data.archives import read_source
 from basin.data.images import decode_images
 from basin.data.limits import Limits
+from basin.data.unpacking import unpack_gzip
 from basin.errors import UsageError
 
 MIB = 1 << 20

@@ -11,10 +11,10 @@ from typing import Any, cast
 import pytest
 
 from basin.environment import Machine
+from basin.files import read_object
 from sweeps.execution.options import Options
 from sweeps.status import Status
 from sweeps.storage.columns import distinguishing_names
-from sweeps.storage.identity import read_object
 from sweeps.storage.store import Row, Store
 from sweeps.sweep import sweep
 from sweeps.tracking import live_runs

@@ -1,4 +1,4 @@
-"""Simulate how often verdicts are wrong. Run `python -m stats.simulation` for the table of decision 10.
+"""Simulate how often verdicts are wrong. Run `python -m tests.support.simulation` for the table of decision 10.
 
 The population of images is known here, and with it the true dip, so that wrong answers can be counted.
 """
