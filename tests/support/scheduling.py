@@ -69,7 +69,7 @@ def next_unit(units: Iterable[str], process: int) -> str:
     return max(units, key=lambda unit: (kind_of(unit) == mine, LONG.get(unit, 0)))
 
 
-class LongestFirst(LoadScopeScheduling):
+class LongestFirst(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Hands out units by `next_unit`."""
 
     def _split_scope(self, nodeid: str) -> str:
