@@ -9,7 +9,7 @@ python := .venv/bin/python
 ready := .venv/.ready$(TORCH:%=-torch-%)
 ready-dev := .venv/.ready-dev
 uv = $$(command -v uv || echo .uv/bin/uv)
-pytest := $(python) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+pytest := $(python) -m pytest --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 STUDY ?= quickstart
 NAME ?= $(basename $(notdir $(STUDY)))
 
@@ -32,10 +32,11 @@ results: $(ready) ## write docs/results.md from results/published
 	$(python) -m analysis results $(ARGS)
 
 test: check ## run the checks and the everyday tests: all but `slow` (ARGS=…)
-	$(pytest) -m "not slow" $(ARGS)
+	$(pytest) -n 2 -m "not slow" $(ARGS)
 
+# Slow tests wait for half of their time: four processes keep two cores busy (tests/support/scheduling.py).
 test-all: check ## run the checks and every test: faults, drill and the large report too (ARGS=…)
-	$(pytest) $(ARGS)
+	$(pytest) -n 4 $(ARGS)
 
 check: $(ready-dev) ## check lint, format, types and import contracts
 	$(python) -m ruff check

@@ -34,6 +34,14 @@ def pytest_sessionstart() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config) -> Any:
+    """Long tests first."""
+    from tests.support.scheduling import make_scheduler
+
+    return make_scheduler(config)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The project folder."""

@@ -22,6 +22,8 @@ from tests.support.tiny_sweep import ROOT, environment, same_tables, sweep_argum
 
 PATIENT = 240.0
 """Seconds that anything here may take on a machine that does other things too."""
+SHORTEST, LONGEST = 0.01, 0.5
+"""Seconds between two looks: nine times what a look takes, for it slows down what is waited for."""
 CHANGES = {
     "construction": "distilled",
     "model": "mlp",
@@ -78,13 +80,16 @@ def launched(*command: str, cwd: Path = ROOT, **more: str) -> Iterator["subproce
 def until(true: Callable[[], object], process: "subprocess.Popen[str] | None" = None) -> bool:
     """Wait for something; whether it came before the process ended."""
     deadline = time.monotonic() + PATIENT
-    while not true():
+    while True:
+        began = time.monotonic()
+        if true():
+            return True
         if process is not None and process.poll() is not None:
             return bool(true())
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             raise AssertionError(f"this never happens{_last_words(process)}")
-        time.sleep(0.01)
-    return True
+        time.sleep(min(LONGEST, max(SHORTEST, 9 * (now - began))))
 
 
 def _last_words(process: "subprocess.Popen[str] | None") -> str:
