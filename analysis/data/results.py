@@ -5,8 +5,9 @@ The rows of `trials` come from the compact file, a cache that reading creates.
 
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -27,6 +28,10 @@ Setting = tuple[str, str]
 DECIDING = ("accuracy", "nll", "q_bar", "barrier", "basin_upper", "basin_lower")
 """Metrics that are always read on validation, because selection uses them."""
 
+CLASS_FOLDERS = "imagefolder"
+"""The dataset of any images in class folders, which says nothing about them."""
+ARCHIVE_SUFFIX = re.compile(r"(\.tar)?\.(zip|tar|tgz|gz|xz|bz2)$")
+
 BATCH = 1000
 """Files concatenated at a time, to limit the number of small tables in memory."""
 
@@ -43,6 +48,8 @@ class Tables:
     """Folders of the other sweeps."""
     margin: float | None = None
     """Margin of the verdicts in accuracy points; None takes each study's own."""
+    datasets: Mapping[str, str] = field(default_factory=dict)
+    """Hash of the images → what their dataset is called."""
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -50,7 +57,8 @@ class Tables:
         columns = {name: _finite_values(self.trials[name]) for name in self.trials.column_names}
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         unique = {row["key"]: row for row in reversed(rows)}  # a trial of two sweeps is one trial
-        return sorted(_with_norm(list(unique.values())), key=lambda row: row["key"])
+        named = _with_norm(_with_dataset(list(unique.values()), self.datasets))
+        return sorted(named, key=lambda row: row["key"])
 
     @property
     def constructions(self) -> list[str]:
@@ -119,15 +127,34 @@ class Tables:
 
 
 def read_tables(
-    results: str | Path, split: str = "test", more: Iterable[str | Path] = (), margin: float | None = None
-) -> Tables:  # fmt: skip
+    results: str | Path,
+    split: str = "test",
+    more: Iterable[str | Path] = (),
+    margin: float | None = None,
+    datasets: Mapping[str, str] | None = None,
+) -> Tables:
     """Read the finished trials in the folder `results`, with those of the folders `more`.
+
+    `datasets` names images by their hash; others keep the name of the class that reads them.
 
     Raises BadInput if a folder has none or a file is corrupt.
     """
     first, *others = folders = [Path(folder) for folder in (results, *more)]
     trials = _promote_types([_read_trials(folder, split) for folder in folders], first)
-    return Tables(first, trials, split, tuple(others), margin)
+    return Tables(first, trials, split, tuple(others), margin, datasets or {})
+
+
+def source_names(folders: Iterable[Path]) -> dict[str, str]:
+    """Return the name of each sweep's folder or archive of images, by the hash of the images.
+
+    Only class folders are called so: the class that reads any other dataset has its name.
+    """
+    names: dict[str, str] = {}
+    for folder in folders:
+        data = read_json(folder / "sweep.json").get("data")
+        if isinstance(data, dict) and data.get("dataset") == CLASS_FOLDERS and data.get("source"):
+            names.setdefault(str(data.get("hash")), ARCHIVE_SUFFIX.sub("", Path(str(data["source"])).name))
+    return names
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -195,6 +222,13 @@ def _read_file(file: Path) -> pa.Table:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:160]
+
+
+def _with_dataset(rows: list[Row], names: Mapping[str, str]) -> list[Row]:
+    """Return rows whose dataset has the name that its images are known by."""
+    for row in rows:
+        row["dataset"] = names.get(str(row.get("data_hash")), row["dataset"])
+    return rows
 
 
 def _with_norm(rows: list[Row]) -> list[Row]:
