@@ -50,7 +50,7 @@ def report(
     from sweeps.tracking.reader import may_have_sweep
     from sweeps.tracking.uri import default_uri
 
-    gc.set_threshold(200_000, 30, 30)  # a figure is many small objects: at Python's own, a tenth of the time
+    gc.disable()  # a figure is many small objects, and the process ends with the report: a tenth of the time
     load_plugins(plugins or ())
     with _one_line():
         wanted = parse_formats(formats)

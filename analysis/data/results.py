@@ -105,13 +105,16 @@ class Tables:
                 return name
         raise Missing(f"no finished trial has {' or '.join(names)}")
 
-    def load(self, table: str, keys: Iterable[str]) -> pa.Table:
-        """Return the rows of another table (`members`, `paths`, …) of these trials. Raises Missing without any."""
+    def load(self, table: str, keys: Iterable[str], columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the rows of another table (`members`, `paths`, …) of these trials. Raises Missing without any.
+
+        With `columns`, only these are decoded, which takes most of the time where trials are many.
+        """
         keys = list(keys)
         files = [file for key in keys if (file := self._file(table, key))]
         if not files:
             raise Missing(f"none of the {len(keys)} trials has a file in tables/{table}")
-        return _concatenate_files(files)
+        return _concatenate_files(files, columns)
 
     def _file(self, table: str, key: str) -> Path | None:
         """Return where a trial's rows of a table are, in the first folder that has them."""
@@ -192,10 +195,10 @@ def _all_there(folder: Path, table: pa.Table) -> None:
             _read_file(file)
 
 
-def _concatenate_files(files: Sequence[Path]) -> pa.Table:
+def _concatenate_files(files: Sequence[Path], columns: Sequence[str] | None) -> pa.Table:
     parts = []
     for start in range(0, len(files), BATCH):
-        tables = [_read_file(file) for file in files[start : start + BATCH]]
+        tables = [_read_file(file, columns) for file in files[start : start + BATCH]]
         parts.append(_promote_types(tables, files[0].parent).combine_chunks())
     return _promote_types(parts, files[0].parent)
 
@@ -207,10 +210,10 @@ def _promote_types(tables: Sequence[pa.Table], where: Path) -> pa.Table:
         raise BadInput(f"{where}: files disagree on a column's type: {_one_line(error)}") from None
 
 
-def _read_file(file: Path) -> pa.Table:
+def _read_file(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
     try:
         content = file.read_bytes()
-        table = decode_table(content)
+        table = decode_table(content, columns)
     except (pa.ArrowException, OSError) as error:
         raise BadInput(f"{file}: not a readable Parquet file: {_one_line(error)}") from None
     if table is None:
