@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from analysis.answers.summary import summary_text
-from analysis.data.queries import Tables, read_tables
+from analysis.data.results import Tables, read_tables, source_names
 from analysis.errors import BadInput, Missing
 from analysis.output import registry, write
 from analysis.output.registry import Entry
@@ -36,7 +36,8 @@ def _run_command(arguments: Sequence[str] | None) -> None:
     import_plugins(options.plugins)
     try:
         more = [sibling_folder(options.results, other) for other in options.more]
-        tables = read_tables(options.results, options.split, more, options.margin)
+        names = source_names([options.results, *more])
+        tables = read_tables(options.results, options.split, more, options.margin, names)
         words = write_everything(tables, options.out, options.format, options.names)
     except BadInput as error:
         raise UsageError(str(error)) from error

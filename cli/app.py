@@ -17,7 +17,7 @@ from cli.campaigns import import_outcomes
 from cli.data import data
 from cli.ending import storage_option
 from cli.error_handling import run_app, run_guarded
-from cli.options import RESULTS, Name, Storage, Uri
+from cli.options import RESULTS, Storage, SweepName, Uri, sweep_name
 from cli.plain import PlainGroup, PlainTyper
 from cli.plugins import Plugins, load_plugins
 from cli.reference import columns, fields
@@ -99,7 +99,7 @@ app.command()(status)
 
 @app.command()
 def best(
-    name: Name,
+    name: SweepName,
     x: Annotated[str | None, typer.Option(metavar="METRIC", help="x axis of a front, e.g. q_bar.")] = None,
     y: Annotated[str | None, typer.Option(metavar="METRIC", help="y axis of a front, e.g. accuracy.")] = None,
     at_least: Annotated[
@@ -145,7 +145,7 @@ for function in (report, verify, compare, show, rerun, export):
 
 @app.command()
 def sync(
-    name: Name,
+    name: SweepName,
     storage: Storage = RESULTS,
     tracking_uri: Uri = None,
     adopt: Annotated[bool, typer.Option("--adopt", help="Take over this name from another folder.")] = False,
@@ -172,7 +172,7 @@ def sync(
 
 @app.command()
 def gc(
-    name: Name,
+    name: SweepName,
     storage: Storage = RESULTS,
     tracking_uri: Uri = None,
     stages: Annotated[bool, typer.Option("--stages", help="Also stages that no sweep uses or can use.")] = False,
@@ -203,11 +203,12 @@ def gc(
 
 @app.command()
 def rescore(
-    name: Name,
+    name: SweepName,
     metric: Annotated[str, typer.Option(metavar="METRIC", help="Metric, or deep_ensemble_equivalent.")],
     split: Annotated[Split, typer.Option(metavar="SPLIT", help="val or test.")] = Split.test,
     curve: Annotated[
-        str | None, typer.Option(metavar="SWEEP", help="Sweep of the study ensemble-size, to compare with.")
+        str | None,
+        typer.Option(metavar="SWEEP", help="Sweep of the study ensemble-size, to compare with.", callback=sweep_name),
     ] = None,
     resamples: Annotated[int, typer.Option(min=0, metavar="N", help="Bootstrap draws; 0: no interval.")] = 1000,
     storage: Storage = RESULTS,
@@ -237,7 +238,7 @@ def rescore(
 
 @app.command()
 def ui(
-    name: Name,
+    name: SweepName,
     storage: Storage = RESULTS,
     tracking_uri: Uri = None,
     optuna: Annotated[bool, typer.Option("--optuna", help="The search, in optuna-dashboard.")] = False,

@@ -1,6 +1,7 @@
 """The options of the commands."""
 
 import math
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -40,12 +41,28 @@ def _local_folder(storage: Path) -> Path:
     return storage.expanduser()
 
 
-Name = Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a sweep.", autocompletion=complete_sweep)]
 Storage = Annotated[Path, typer.Option(metavar="PATH", help="Folder of the sweeps.", callback=_local_folder)]
 """Option of the commands that read a local storage."""
 Uri = Annotated[str | None, typer.Option(metavar="URI", help="MLflow store. Default: in the storage.")]
 RESULTS = Path("results")
 """Default of `Storage`."""
+
+
+def sweep_name(given: str | None) -> str | None:
+    """Return the name of a sweep; raises UsageError for its folder, which shells complete, with what to give."""
+    if given is None or "/" not in given:
+        return given
+    storage, _, name = given.rstrip("/").rpartition("/")
+    usual = not storage or ("://" not in storage and Path(storage).resolve() == RESULTS.resolve())
+    where = "" if usual else f" --storage {shlex.quote(storage)}"
+    raise UsageError(f"{given}: expected the name of a sweep, not its folder: give {name}{where}")
+
+
+SweepName = Annotated[
+    str,
+    typer.Argument(metavar="SWEEP", help="Name of a sweep.", autocompletion=complete_sweep, callback=sweep_name),
+]
+"""Argument of the commands that read a sweep."""
 
 
 class LogFormat(StrEnum):

@@ -11,13 +11,13 @@ import typer
 
 from analysis.errors import BadInput
 from cli.completion import complete_sweep
-from cli.options import RESULTS, Name, Uri
+from cli.options import RESULTS, SweepName, Uri
 from cli.plugins import Plugins, load_plugins
 
 More = Annotated[
     list[str] | None,
     typer.Option(
-        "--with", metavar="SWEEP", help="Another sweep to read with it. Repeatable.", autocompletion=complete_sweep
+        "--with", metavar="SWEEP", help="Another sweep, or its folder. Repeatable.", autocompletion=complete_sweep
     ),
 ]
 Storage = Annotated[Path, typer.Option(metavar="PATH", help="Folder of the sweeps.", callback=Path.expanduser)]
@@ -27,7 +27,7 @@ Margin = Annotated[float | None, typer.Option(min=0.0, metavar="X", help="Accura
 
 
 def report(
-    name: Name,
+    name: SweepName,
     more: More = None,
     split: Split = "test",
     margin: Margin = None,
@@ -44,17 +44,18 @@ def report(
     """
     from analysis.answers.headline import answer_questions
     from analysis.answers.summary import summary_text
-    from analysis.data.queries import read_tables
+    from analysis.data.results import read_tables, source_names
     from analysis.output.write import parse_formats
     from analysis.report import write_report
     from sweeps.tracking.reader import may_have_sweep
     from sweeps.tracking.uri import default_uri
 
-    gc.set_threshold(200_000, 30, 30)  # a figure is many small objects: at Python's own, a tenth of the time
+    gc.disable()  # a figure is many small objects, and the process ends with the report: a tenth of the time
     load_plugins(plugins or ())
     with _one_line():
         wanted = parse_formats(formats)
-        tables = read_tables(storage / name, split, [storage / other for other in more or []], margin)
+        folders = [_find_folder(storage, each) for each in (name, *(more or []))]
+        tables = read_tables(folders[0], split, folders[1:], margin, source_names(folders))
         page = write_report(tables, formats=wanted)
     print(summary_text(tables))
     size, drawn = f"{page.stat().st_size / 1e6:.1f} MB", ", ".join(wanted).upper()
@@ -76,7 +77,7 @@ def _log_report(folder: Path, uri: str, page: Path, answer: str) -> None:
 
 
 def verify(
-    name: Name,
+    name: SweepName,
     more: More = None,
     taken_as: Annotated[
         str | None, typer.Option("--as", metavar="DATASET", help="Dataset that the images are a copy of.")
@@ -93,7 +94,7 @@ def verify(
     from analysis.verify import check_yardsticks, known_datasets, load_yardsticks, unknown_datasets
 
     with _one_line():
-        tables = read_tables(storage / name, split, [storage / other for other in more or []])
+        tables = read_tables(storage / name, split, [_find_folder(storage, other) for other in more or []])
         compared = check_yardsticks(tables, taken_as)
     for verdict in compared:
         print(f"{verdict.word.upper()}: {verdict.yardstick.what}")
@@ -134,10 +135,15 @@ def compare(
     from analysis.data.queries import read_tables
 
     with _one_line():
-        folders = [storage / name if (storage / name).is_dir() else Path(name) for name in (first, second)]
+        folders = [_find_folder(storage, name) for name in (first, second)]
         old, new = (read_tables(folder, split, margin=margin) for folder in folders)
         comparison, changed = run(old, new), changed_verdicts(old, new)
     print(in_text(comparison, changed))
+
+
+def _find_folder(storage: Path, name: str) -> Path:
+    """Return the folder of a sweep: in the storage or, if it is not there and `name` is a path, that."""
+    return Path(name) if "/" in name and not (storage / name).is_dir() else storage / name
 
 
 @contextmanager

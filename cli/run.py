@@ -13,7 +13,7 @@ from basin.errors import UsageError
 from basin.strict_json import dump_json
 from cli.campaigns import write_trials
 from cli.ending import ending_announced, next_commands
-from cli.options import ADVANCED, RESULTS, LogFormat, StudyOptions, check_name, option
+from cli.options import ADVANCED, RESULTS, LogFormat, StudyOptions, SweepName, check_name, option
 from cli.plugins import Plugins, load_plugins
 from sweeps.storage.address import show_address
 from sweeps.storage.location import remote_message
@@ -140,7 +140,7 @@ def _print_plan(study: "Study", options: "Options", *, rate: float | None, probe
 
 
 def fetch(
-    name: Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a sweep.")],
+    name: SweepName,
     storage: Annotated[str, typer.Option(metavar="URI", help="Its object store, e.g. s3://bucket/results.")],
     to: Annotated[Path, typer.Option(metavar="PATH", help="Storage folder to copy it to.")] = RESULTS,
     plugins: Plugins = None,

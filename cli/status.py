@@ -8,7 +8,7 @@ import typer
 
 from basin.errors import UsageError
 from basin.strict_json import dump_json
-from cli.options import Name, check_name
+from cli.options import SweepName, check_name
 from cli.run import console
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def status(
-    name: Name,
+    name: SweepName,
     storage: Annotated[str, typer.Option(metavar="PATH", help="Folder, s3:// or gs:// address.")] = "results",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from basin.errors import UsageError
 from cli.completion import complete_key
-from cli.options import RESULTS, Storage
+from cli.options import RESULTS, Storage, sweep_name
 from cli.run import console
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 Key = Annotated[
     str, typer.Argument(metavar="KEY", help="Key of a trial, or its first digits.", autocompletion=complete_key)
 ]
-Sweep = Annotated[str | None, typer.Option("--name", metavar="SWEEP", help="Its sweep. Default: search all.")]
+Sweep = Annotated[
+    str | None, typer.Option("--name", metavar="SWEEP", help="Its sweep. Default: search all.", callback=sweep_name)
+]
 SPLITS = ("val", "test", "train")
 
 

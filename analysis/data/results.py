@@ -4,8 +4,9 @@ The rows of `trials` come from the compact file, a cache that reading creates.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -27,6 +28,10 @@ Setting = tuple[str, str]
 DECIDING = ("accuracy", "nll", "q_bar", "barrier", "basin_upper", "basin_lower")
 """Metrics that are always read on validation, because selection uses them."""
 
+CLASS_FOLDERS = "imagefolder"
+"""The dataset of any images in class folders, which says nothing about them."""
+ARCHIVE_SUFFIX = re.compile(r"(\.tar)?\.(zip|tar|tgz|gz|xz|bz2)$")
+
 BATCH = 1000
 """Files concatenated at a time, to limit the number of small tables in memory."""
 
@@ -43,6 +48,8 @@ class Tables:
     """Folders of the other sweeps."""
     margin: float | None = None
     """Margin of the verdicts in accuracy points; None takes each study's own."""
+    datasets: Mapping[str, str] = field(default_factory=dict)
+    """Hash of the images → what their dataset is called."""
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -50,7 +57,8 @@ class Tables:
         columns = {name: _finite_values(self.trials[name]) for name in self.trials.column_names}
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         unique = {row["key"]: row for row in reversed(rows)}  # a trial of two sweeps is one trial
-        return sorted(_with_norm(list(unique.values())), key=lambda row: row["key"])
+        named = _with_norm(_with_dataset(list(unique.values()), self.datasets))
+        return sorted(named, key=lambda row: row["key"])
 
     @property
     def constructions(self) -> list[str]:
@@ -97,13 +105,16 @@ class Tables:
                 return name
         raise Missing(f"no finished trial has {' or '.join(names)}")
 
-    def load(self, table: str, keys: Iterable[str]) -> pa.Table:
-        """Return the rows of another table (`members`, `paths`, …) of these trials. Raises Missing without any."""
+    def load(self, table: str, keys: Iterable[str], columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the rows of another table (`members`, `paths`, …) of these trials. Raises Missing without any.
+
+        With `columns`, only these are decoded, which takes most of the time where trials are many.
+        """
         keys = list(keys)
         files = [file for key in keys if (file := self._file(table, key))]
         if not files:
             raise Missing(f"none of the {len(keys)} trials has a file in tables/{table}")
-        return _concatenate_files(files)
+        return _concatenate_files(files, columns)
 
     def _file(self, table: str, key: str) -> Path | None:
         """Return where a trial's rows of a table are, in the first folder that has them."""
@@ -119,15 +130,34 @@ class Tables:
 
 
 def read_tables(
-    results: str | Path, split: str = "test", more: Iterable[str | Path] = (), margin: float | None = None
-) -> Tables:  # fmt: skip
+    results: str | Path,
+    split: str = "test",
+    more: Iterable[str | Path] = (),
+    margin: float | None = None,
+    datasets: Mapping[str, str] | None = None,
+) -> Tables:
     """Read the finished trials in the folder `results`, with those of the folders `more`.
+
+    `datasets` names images by their hash; others keep the name of the class that reads them.
 
     Raises BadInput if a folder has none or a file is corrupt.
     """
     first, *others = folders = [Path(folder) for folder in (results, *more)]
     trials = _promote_types([_read_trials(folder, split) for folder in folders], first)
-    return Tables(first, trials, split, tuple(others), margin)
+    return Tables(first, trials, split, tuple(others), margin, datasets or {})
+
+
+def source_names(folders: Iterable[Path]) -> dict[str, str]:
+    """Return the name of each sweep's folder or archive of images, by the hash of the images.
+
+    Only class folders are called so: the class that reads any other dataset has its name.
+    """
+    names: dict[str, str] = {}
+    for folder in folders:
+        data = read_json(folder / "sweep.json").get("data")
+        if isinstance(data, dict) and data.get("dataset") == CLASS_FOLDERS and data.get("source"):
+            names.setdefault(str(data.get("hash")), ARCHIVE_SUFFIX.sub("", Path(str(data["source"])).name))
+    return names
 
 
 def _read_trials(folder: Path, split: str) -> pa.Table:
@@ -156,10 +186,10 @@ def _all_there(folder: Path, table: pa.Table) -> None:
             read_file(file)
 
 
-def _concatenate_files(files: Sequence[Path]) -> pa.Table:
+def _concatenate_files(files: Sequence[Path], columns: Sequence[str] | None) -> pa.Table:
     parts = []
     for start in range(0, len(files), BATCH):
-        tables = [read_file(file) for file in files[start : start + BATCH]]
+        tables = [read_file(file, columns) for file in files[start : start + BATCH]]
         parts.append(_promote_types(tables, files[0].parent).combine_chunks())
     return _promote_types(parts, files[0].parent)
 
@@ -171,11 +201,11 @@ def _promote_types(tables: Sequence[pa.Table], where: Path) -> pa.Table:
         raise BadInput(f"{where}: files disagree on a column's type: {_one_line(error)}") from None
 
 
-def read_file(file: Path) -> pa.Table:
+def read_file(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Read one table; raises BadInput for a file that is damaged, or that another program has written."""
     try:
         content = file.read_bytes()
-        table = decode_table(content)
+        table = decode_table(content, columns)
     except (pa.ArrowException, OSError) as error:
         raise BadInput(f"{file}: not a readable Parquet file: {_one_line(error)}") from None
     if table is None:
@@ -187,6 +217,13 @@ def read_file(file: Path) -> pa.Table:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:160]
+
+
+def _with_dataset(rows: list[Row], names: Mapping[str, str]) -> list[Row]:
+    """Return rows whose dataset has the name that its images are known by."""
+    for row in rows:
+        row["dataset"] = names.get(str(row.get("data_hash")), row["dataset"])
+    return rows
 
 
 def _with_norm(rows: list[Row]) -> list[Row]:

@@ -1,8 +1,8 @@
 """Published sweeps as tables to ask, each on its own: sweeps differ in recipe, and share no reference."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,8 +25,6 @@ class Sweep:
     tables: Tables
     summary: str = ""
     """What the study file says it is about."""
-    datasets: Mapping[str, str] = field(default_factory=dict)
-    """Hash of the images → what the dataset is called in sentences."""
 
     @cached_property
     def cases(self) -> list["Case"]:
@@ -56,9 +54,7 @@ class Case:
     def where(self) -> str:
         """Dataset, by the name that its images have in `datasets.toml`, and model."""
         dataset, model = self.setting
-        hashes = {str(row.get("data_hash")) for c in self.chosen.values() for row in c.rows}
-        names = {self.sweep.datasets.get(known, dataset) for known in hashes}
-        return f"{', '.join(sorted(names))}, {model}"
+        return f"{dataset}, {model}"
 
     @property
     def recipe(self) -> str:
@@ -100,6 +96,6 @@ def opened_sweeps(folder: Path) -> Iterator[list[Sweep]]:
         sweeps, names = [], dataset_names(folder)
         for published in list_published(folder):
             restore(published, Path(storage, published.name))
-            tables = read_tables(Path(storage, published.name))
-            sweeps.append(Sweep(published.name, tables, study_summary(published), names))
+            tables = read_tables(Path(storage, published.name), datasets=names)
+            sweeps.append(Sweep(published.name, tables, study_summary(published)))
         yield sweeps

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from analysis.answers.verdicts import NOT_MEASURED, find_verdict, margin_of, verdict_word
 from analysis.constructions import REFERENCE
@@ -262,49 +264,64 @@ def _searched_names(tables: Tables, varied: dict[str, list[Any]]) -> list[str]:
 def trial_details(tables: Tables, keys: Sequence[str]) -> dict[str, Any]:
     """Return each trial's details by key: members, paths (mean and worst over pairs, by policy), reliability."""
     by_key: dict[str, dict[str, Any]] = defaultdict(dict)
-    for name, collect in (
-        ("members", _member_details),
-        ("paths", _path_details),
-        ("reliability", _reliability_details),
+    scores = ["key", f"{tables.split}_accuracy", f"{tables.split}_nll"]
+    for name, columns, collect in (
+        ("members", scores, _member_details),
+        ("paths", ["key", "split", "policy", "alpha", "accuracy"], _path_details),
+        ("reliability", ["key", "split", "binning", "count", "confidence", "accuracy"], _reliability_details),
     ):
         try:
-            table = tables.load(name, keys)
+            table = tables.load(name, keys, columns)
         except Missing:
             continue
-        for key, value in collect(table.to_pydict(), tables.split).items():
+        for key, value in collect(table, tables.split).items():
             by_key[key][name] = value
     return dict(by_key)
 
 
-def _member_details(columns: dict[str, list[Any]], split: str) -> dict[str, Any]:
+def _member_details(table: pa.Table, split: str) -> dict[str, Any]:
     by_key: dict[str, Any] = defaultdict(list)
+    columns = table.to_pydict()
     for key, *values in zip(columns["key"], columns[f"{split}_accuracy"], columns[f"{split}_nll"], strict=True):
         by_key[key].append([_five_digits(value) for value in values])
     return by_key
 
 
-def _path_details(columns: dict[str, list[Any]], split: str) -> dict[str, Any]:
-    groups: dict[str, dict[str, dict[float, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    names = ("key", "split", "policy", "alpha", "accuracy")
-    for key, of, policy, alpha, accuracy in zip(*(columns[name] for name in names), strict=True):
-        if of == split and accuracy is not None:
-            groups[key][policy][alpha].append(accuracy)
-    return {key: {policy: _curve_points(by) for policy, by in policies.items()} for key, policies in groups.items()}
+def _path_details(table: pa.Table, split: str) -> dict[str, Any]:
+    """Return α, mean and worst accuracy over pairs, by key and policy."""
+    known = pc.and_(pc.equal(table["split"], split), pc.is_valid(table["accuracy"]))
+    table = table.filter(known)
+    if not table.num_rows:
+        return {}
+    (keys, key), (policies, policy) = _encoded(table["key"]), _encoded(table["policy"])
+    alpha, accuracy = (table[name].to_numpy() for name in ("alpha", "accuracy"))
+    order = np.lexsort((alpha, policy, key))
+    key, policy, alpha, accuracy = (values[order] for values in (key, policy, alpha, accuracy))
+    changes = (np.diff(key) != 0) | (np.diff(policy) != 0) | (np.diff(alpha) != 0)
+    starts = np.flatnonzero(np.concatenate([[True], changes]))
+    sizes = np.diff(starts, append=len(order))
+    means, worst = np.add.reduceat(accuracy, starts) / sizes, np.minimum.reduceat(accuracy, starts)
+    details: dict[str, Any] = defaultdict(lambda: defaultdict(list))
+    points = zip(
+        *(values.tolist() for values in (key[starts], policy[starts], alpha[starts], means, worst)), strict=True
+    )
+    for of, by, *point in points:
+        details[keys[of]][policies[by]].append([_five_digits(value) for value in point])
+    return details
 
 
-def _curve_points(by_alpha: dict[float, list[float]]) -> list[list[Any]]:
-    """Return α, mean and worst accuracy over pairs."""
-    points = []
-    for alpha, values in sorted(by_alpha.items()):
-        points.append([_five_digits(alpha), _five_digits(np.mean(values)), _five_digits(min(values))])
-    return points
+def _encoded(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
+    """Return the distinct texts of a column in the order in which they appear, and the index of each row's."""
+    encoded = column.combine_chunks().dictionary_encode()
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
 
 
-def _reliability_details(columns: dict[str, list[Any]], split: str) -> dict[str, Any]:
+def _reliability_details(table: pa.Table, split: str) -> dict[str, Any]:
     by_key: dict[str, Any] = defaultdict(list)
-    names = ("key", "split", "binning", "count", "confidence", "accuracy")
-    for key, of, binning, count, *values in zip(*(columns[name] for name in names), strict=True):
-        if of == split and binning == "width" and count:
+    shown = table.filter(pc.and_(pc.equal(table["split"], split), pc.equal(table["binning"], "width"))).to_pydict()
+    names = ("key", "count", "confidence", "accuracy")
+    for key, count, *values in zip(*(shown[name] for name in names), strict=True):
+        if count:
             by_key[key].append([count, *(_five_digits(value) for value in values)])
     return by_key
 

@@ -1,6 +1,7 @@
 """A result table as a Parquet file with a checksum (see `checksum`); other Parquet readers ignore the checksum."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,15 @@ def encode_table(table: pa.Table) -> bytes:
     return add_checksum(buffer.getvalue())
 
 
-def decode_table(content: bytes) -> pa.Table | None:
-    """Decode a file; None if its checksum fails.
+def decode_table(content: bytes, columns: Sequence[str] | None = None) -> pa.Table | None:
+    """Decode a file, or those of these columns that it has; None if its checksum fails.
 
     Raises pa.ArrowException for an older file, without a checksum, that is not Parquet.
     """
     if not is_intact(content):
         return None
     # Not `read_table`, whose threads and dataset cost three times the reading of a single row.
-    return pyarrow.parquet.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+    return pyarrow.parquet.ParquetFile(pa.BufferReader(content)).read(columns and list(columns), use_threads=False)
 
 
 def is_rewritten(file: Path, content: bytes) -> bool:

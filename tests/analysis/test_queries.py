@@ -1,3 +1,5 @@
+import json
+
 import pyarrow as pa
 import pytest
 
@@ -16,7 +18,7 @@ from analysis.data.queries import (
     searched_seeds,
     validation_front,
 )
-from analysis.data.results import DECIDING
+from analysis.data.results import DECIDING, source_names
 from analysis.errors import BadInput, Missing
 from tests.support.synthetic_results import trial, write
 
@@ -213,6 +215,20 @@ def test_families_differ_in_their_axes_alone_and_a_grid_has_neighbours_both_ways
 def test_a_model_with_two_norms_is_two_models(tmp_path):
     tables = store(tmp_path, trial("a", norm="batch"), trial("b", norm="layer"), trial("c", model="vit", norm=None))
     assert [row["model"] for row in tables.rows] == ["resnet8 (batch norm)", "resnet8 (layer norm)", "vit"]
+
+
+def test_class_folders_are_called_by_their_source_and_other_datasets_by_their_class(tmp_path):
+    folders = [tmp_path / name for name in ("first", "second", "third")]
+    sources = [("imagefolder", "/data/cats.tar.xz", "1"), ("imagefolder", "again", "1"), ("cifar10", "c.tar.gz", "2")]
+    for folder, (dataset, source, images) in zip(folders, sources, strict=True):
+        store(folder, trial(images, dataset=dataset, data_hash=images))
+        data = {"dataset": dataset, "hash": images, "source": source}
+        (folder / "sweep.json").write_text(json.dumps({"data": data}))
+    names = source_names([*folders, tmp_path])
+    assert names == {"1": "cats"}
+    tables = read_tables(folders[0], more=folders[2:], datasets=names)
+    assert tables.settings == [("cats", "resnet8"), ("cifar10", "resnet8")]
+    assert read_tables(folders[0]).settings == [("imagefolder", "resnet8")]
 
 
 def test_headline_columns_follow_the_policy_of_the_rows(tmp_path):

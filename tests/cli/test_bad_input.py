@@ -146,6 +146,36 @@ def test_a_second_launcher(refused: Command, finished: Store, image_cache: Path)
     assert "sweep 'quickstart' is being run by another launcher; wait, or give --name" in line
 
 
+READING = ("status", "best", "report", "verify", "sync", "gc", "rescore", "ui", "fetch")
+"""Commands whose first argument is a sweep."""
+
+
+@pytest.mark.parametrize("command", READING)
+def test_the_folder_of_a_sweep_instead_of_its_name(command: str, refused: Command) -> None:
+    more = {"rescore": ["--metric", "nll"], "fetch": ["--storage", "s3://bucket/results"]}.get(command, [])
+    line = refused(command, "results/quickstart", *more)
+    assert "results/quickstart: expected the name of a sweep, not its folder: give quickstart\n" in line
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        ("quickstart/", "give quickstart"),
+        ("./results/quickstart/", "give quickstart"),
+        ("/shared/my results/quickstart", "give quickstart --storage '/shared/my results'"),
+        ("s3://bucket/results/quickstart", "give quickstart --storage s3://bucket/results"),
+    ],
+)
+def test_the_storage_of_that_folder(given: str, advice: str, refused: Command) -> None:
+    assert refused("status", given).endswith(f"{given}: expected the name of a sweep, not its folder: {advice}\n")
+
+
+@pytest.mark.parametrize("command", ["show", "rerun", "export"])
+def test_the_folder_of_a_trials_sweep(command: str, refused: Command) -> None:
+    line = refused(command, "2d22d463", "--name", "results/quickstart")
+    assert "results/quickstart: expected the name of a sweep, not its folder: give quickstart\n" in line
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("command", ["best", "ui"])
 def test_an_unknown_sweep(command: str, refused: Command, finished: Store, tmp_path: Path) -> None:

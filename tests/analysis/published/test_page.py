@@ -172,6 +172,8 @@ def test_datasets_have_the_names_that_a_file_gives_to_their_images(published, tm
     dataset, _, model = before.partition(", ")
     assert dataset
     assert after == f"Ten things, a copy, {model}"
+    with opened_sweeps(folder) as sweeps:
+        assert sweeps[0].tables.settings == [("Ten things, a copy", model)]  # so tables and figures say it too
 
 
 def test_a_damaged_file_of_names_is_named(published, tmp_path):
