@@ -5,6 +5,7 @@ import pickle
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.trainable.function_trainable import FunctionTrainable, get_session
 
 from basin.environment import Machine, Place
+from basin.trial import identify_data
 from sweeps.execution import tuner
 from sweeps.execution.early_stopping import RankStopping
 from sweeps.execution.options import Options
@@ -142,13 +144,14 @@ def test_a_trial_whose_process_is_lost_before_it_begins_is_run_again_in_the_same
     image_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An owed trial and two searched ones; what runs on fresh seeds is chosen when these are done."""
-    chosen = study(construction="constrained", model="mlp", hidden="8", width=None)
     folder, notes = tmp_path / "resets", Notes()
     folder.mkdir()
     monkeypatch.setattr(tuner, "make_preemptible", lambda function: faulty(function, folder))
     options = Options(
         name="demo", storage=tmp_path / "storage", cache=image_cache, machine=Machine(device="cpu"), concurrency=1
     )
+    chosen = study(construction="constrained", model="mlp", hidden="8", width=None)
+    chosen = replace(chosen, base=identify_data(chosen.base, options.make_place()))
     report = sweep(chosen, options, notes)
     assert (report.errors, report.untracked, report.ran) == ([], None, 7)
     assert notes.failed == []
