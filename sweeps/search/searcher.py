@@ -109,10 +109,10 @@ class ResumableSearch(Searcher):
 
     def take_back(self, trial_id: str) -> bool:
         """Hand out the job of a lost trial next, and report nothing to Optuna; return False after too many times."""
-        job = self._running[trial_id].job if trial_id in self._running else None
-        if job is None or self._returns[job.key] == RETURNS:
+        lost = self._running.get(trial_id)
+        if lost is None or self._returns[lost.job.key] == RETURNS:
             return False
-        self._returns[job.key] += 1
+        self._returns[lost.job.key] += 1
         self._waiting.insert(0, self._running.pop(trial_id))
         return True
 
