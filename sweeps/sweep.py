@@ -155,7 +155,7 @@ def _run_jobs(
 ) -> list[str]:
     from sweeps.search.feedback import warm_start
     from sweeps.search.journal import open_study
-    from sweeps.search.searcher import ResumableSearch
+    from sweeps.search.searcher import RETURNS, ResumableSearch
 
     for source in options.warm_start:
         opened = open_study(store.journal, study, options.seed)
@@ -182,7 +182,7 @@ def _run_jobs(
             stages, place, cpus=options.cpus_per_trial, gpus=options.gpus_per_trial, done=lambda: listener.advance()
         )
         listener.phase("search", search.left, fresh.most)
-        pool.fit(search, most)
+        pool.fit(search, most * (1 + RETURNS))
         return pool.errors
 
 

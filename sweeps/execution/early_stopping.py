@@ -16,12 +16,13 @@ from typing import Any
 
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial as TuneTrial
-from ray.tune.schedulers import FIFOScheduler
 
 from basin.journal import Progress
 from stats.growing_fronts import GrowingFronts, Scores
+from sweeps.execution.recovering import RecoveringScheduler
 from sweeps.execution.signals import halting
 from sweeps.execution.worker import Worker
+from sweeps.search.searcher import ResumableSearch
 from sweeps.storage.store import Row, progress_columns, tables_of_stopped
 from sweeps.study.job import Job
 from sweeps.study.objectives import capped_merit, early_score
@@ -100,14 +101,14 @@ def _early_excess(study: Study, report: Mapping[str, Any]) -> float:
     return upper - study.margin if math.isfinite(upper) else math.inf
 
 
-class RankStopping(FIFOScheduler):
+class RankStopping(RecoveringScheduler):
     """Stops searched trials early, and writes their rows before the searcher learns of it.
 
     Its rungs are first filled from the stored history, so that reports of earlier launches count.
     """
 
-    def __init__(self, worker: Worker) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+    def __init__(self, worker: Worker, search: ResumableSearch) -> None:
+        super().__init__(search)
         self._worker = worker
         self._rungs = Rungs()
         self._reports: dict[str, dict[int, Row]] = {}

@@ -40,6 +40,11 @@ def make_preemptible(function: Callable[..., None]) -> type[Any]:
             _install_handler()
             super().setup(config, **more)
 
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            if not super().reset_config(new_config):  # the trial before, stopped early, still computes
+                os._exit(1)  # if this returned False, Tune would give up the next trial and tell nobody
+            return True
+
     Preemptible.__name__ = "trainable"
     return Preemptible
 

@@ -19,6 +19,7 @@ from sweeps.events import Listener
 from sweeps.execution.early_stopping import RankStopping
 from sweeps.execution.options import Options
 from sweeps.execution.preemption import make_preemptible
+from sweeps.execution.recovering import RecoveringScheduler, is_given_back
 from sweeps.execution.session import open_session
 from sweeps.execution.signals import (
     HaltedError,
@@ -83,11 +84,13 @@ class Pool:
         """Run the searcher's jobs, at most this many; processes are reused from trial to trial."""
         folder = self._worker.store.folder / "tune"
         resources = {"cpu": self._options.cpus_per_trial, "gpu": self._options.gpus_per_trial}
+        stopping = self._worker.study.scheduler
+        scheduler = RankStopping(self._worker, search) if stopping else RecoveringScheduler(search)
         tuner = tune.Tuner(
             tune.with_resources(make_preemptible(tune.with_parameters(run_job, worker=self._worker)), resources),
             tune_config=tune.TuneConfig(
                 search_alg=search,
-                scheduler=RankStopping(self._worker) if self._worker.study.scheduler else None,
+                scheduler=scheduler,
                 num_samples=most,
                 max_concurrent_trials=self.concurrency,
                 reuse_actors=True,
@@ -185,10 +188,13 @@ class Announcer(tune.Callback):
             self._listener.advance(_describe_job(trial) | (trial.last_result or {}))
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """Forward a failed trial."""
+        """Forward a failed trial, or say that it is run again."""
         if self._listener:
-            lines = str(trial.get_error() or "its process was lost").strip().splitlines()
-            self._listener.fail(_describe_job(trial)["key"], lines[-1])
+            key = _describe_job(trial)["key"]
+            if is_given_back(trial):
+                self._listener.note(f"trial {key}: its process was lost before it began; it is run again")
+            else:
+                self._listener.fail(key, str(trial.get_error()).strip().splitlines()[-1])
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without the listener: a terminal cannot be sent to another process."""

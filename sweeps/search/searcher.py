@@ -4,6 +4,7 @@ Ray's own OptunaSearch is not used: it leaves a trial with a missing or NaN obje
 stopped trial as complete. The Optuna study lives in a journal file; what Tune keeps is disposable.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
@@ -23,6 +24,8 @@ from sweeps.study.study import Study
 
 MOST_REPEATS = 100
 """Known configurations drawn in a row after which the space counts as exhausted."""
+RETURNS = 5
+"""Times that a job whose process is lost before it begins is handed out again; then its trial fails."""
 TURNS = 10
 """First configurations, in which the constructions take turns: as many as TPE draws before it learns."""
 
@@ -60,6 +63,7 @@ class ResumableSearch(Searcher):
         recovered = Recovery(study, store, seed, self._feedback).recover_search()
         self._waiting = [*(Assignment(job, None) for job in owed), *recovered.assignments]
         self._running: dict[str, Assignment] = {}
+        self._returns = Counter[str]()
         self._ended = recovered.rows
         self._keys = {job.key for job in owed}
         # Counted once, then kept up to date: counting for each new trial would be quadratic in the sweep.
@@ -89,7 +93,10 @@ class ResumableSearch(Searcher):
         return 0 if exhausted else max(0, self._trials - self._distinct)
 
     def suggest(self, trial_id: str) -> dict[str, Job] | None:
-        """Return the next job; None while that depends on running trials, FINISHED when there is none."""
+        """Return the next job; None while running trials may lead to more, FINISHED when there is none.
+
+        A running trial leads to its replicates, to the final ones, or to itself if its process is lost.
+        """
         if not self._waiting:
             self._draw_configuration()
         if self._pending_final and not self._waiting and not self._running:
@@ -98,9 +105,16 @@ class ResumableSearch(Searcher):
         if self._waiting:
             self._running[trial_id] = self._waiting.pop(0)
             return {"job": self._running[trial_id].job}
-        first_runs = any(number is not None and not self._ended.get(number) for _, number in self._running.values())
-        more = self._pending_final or (first_runs and self._study.replicates > 1)
-        return None if more else cast(None, Searcher.FINISHED)
+        return None if self._running else cast(None, Searcher.FINISHED)
+
+    def take_back(self, trial_id: str) -> bool:
+        """Hand out the job of a lost trial next, and report nothing to Optuna; return False after too many times."""
+        lost = self._running.get(trial_id)
+        if lost is None or self._returns[lost.job.key] == RETURNS:
+            return False
+        self._returns[lost.job.key] += 1
+        self._waiting.insert(0, self._running.pop(trial_id))
+        return True
 
     def _draw_configuration(self) -> None:
         """Ask Optuna for a configuration that is new, if the study has any left."""

@@ -1,7 +1,7 @@
 """The searcher: owed trials, orphans of a killed launcher, an end to every trial, nothing twice, validation only."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from basin.trial import run
 from sweeps.execution.worker import Worker, run_job
 from sweeps.search.journal import open_study
 from sweeps.search.samplers import make_sampler
-from sweeps.search.searcher import MOST_REPEATS, TURNS, ResumableSearch
+from sweeps.search.searcher import MOST_REPEATS, RETURNS, TURNS, ResumableSearch
 from sweeps.storage.store import Store
 from sweeps.study.job import Job
 from sweeps.study.study import Study
@@ -105,7 +105,7 @@ def test_more_trials_extend_the_same_study(search: Search) -> None:
     assert drain(search(trials=4)) == []
 
 
-def handed_out(searcher: ResumableSearch, names: str) -> list[Job]:
+def handed_out(searcher: ResumableSearch, names: Iterable[str]) -> list[Job]:
     """The next jobs of a searcher."""
     configs = [searcher.suggest(name) for name in names]
     return [config["job"] for config in configs if config]
@@ -169,6 +169,60 @@ def test_a_trial_that_failed_is_run_again_by_the_next_launch(search: Search, sto
     again = search(trials=2)
     assert again.left == 1
     assert drain(again) == [failed]
+
+
+def test_a_trial_whose_process_was_lost_is_handed_out_next_and_told_once(search: Search, store: Store) -> None:
+    owed = [study().make_job("reference", {"construction": "deep", "seed": 1})]
+    searcher = search(owed=owed, trials=2)
+    reference, first = handed_out(searcher, "ab")
+    left = searcher.left
+    assert searcher.take_back("b")
+    assert searcher.take_back("a")
+    assert searcher.left == left + 2
+    searcher.on_trial_complete("b", None, error=True)  # Tune reports what was given back
+    searcher.on_trial_complete("a", None, error=True)
+    assert [trial.state for trial in told(store)] == [TrialState.RUNNING]
+    assert handed_out(searcher, "cd") == [reference, first]
+    searcher.on_trial_complete("d", done())
+    assert [trial.state for trial in told(store)] == [TrialState.COMPLETE]
+    assert len(handed_out(searcher, "ef")) == 1
+
+
+def test_a_trial_is_taken_back_as_long_as_it_has_not_ended(search: Search) -> None:
+    searcher = search(trials=2)
+    first, second = handed_out(searcher, "ab")
+    assert searcher.suggest("c") is None  # else Tune would ask no more
+    searcher.on_trial_complete("a", done())
+    assert searcher.suggest("c") is None
+    assert not searcher.take_back("a")
+    assert searcher.take_back("b")
+    assert handed_out(searcher, "c") == [second]
+    searcher.on_trial_complete("c", done())
+    assert searcher.suggest("d") == Searcher.FINISHED
+    assert first != second
+
+
+def test_a_trial_whose_process_is_lost_again_and_again_fails(search: Search, store: Store) -> None:
+    searcher = search(trials=1)
+    for number in range(RETURNS):
+        assert len(handed_out(searcher, [str(number)])) == 1
+        assert searcher.take_back(str(number))
+    assert len(handed_out(searcher, ["last"])) == 1
+    assert not searcher.take_back("last")
+    searcher.on_trial_complete("last", None, error=True)
+    assert [trial.state for trial in told(store)] == [TrialState.FAIL]
+    assert searcher.suggest("d") == Searcher.FINISHED
+
+
+def test_final_trials_wait_for_one_that_was_taken_back(store: Store) -> None:
+    last = [study().make_job("fresh", {"construction": "deep", "seed": 9})]
+    searcher = ResumableSearch(study(), store, [], trials=1, seed=0, final_jobs=lambda: last)
+    (job,) = handed_out(searcher, "a")
+    assert searcher.take_back("a")
+    searcher.on_trial_complete("a", None, error=True)
+    assert handed_out(searcher, "bc") == [job]
+    searcher.on_trial_complete("b", done())
+    assert handed_out(searcher, "c") == last
 
 
 def test_diverged_trials_are_not_run_again(search: Search, store: Store) -> None:
@@ -387,7 +441,7 @@ def test_a_draw_reads_all_trials_once_for_all_its_parameters(
     chosen = study().with_size(TURNS + 5, sampler)
     searcher = search(trials=TURNS + 5, chosen=chosen)
     readings, jobs = count_readings(monkeypatch), 0
-    while (config := searcher.suggest(f"id{jobs}")) and config != Searcher.FINISHED:
+    while config := searcher.suggest(f"id{jobs}"):
         jobs += 1
         drawn = [name for name in config["job"].changes if name != "seed"]
         if jobs > TURNS:  # before, constructions take turns
@@ -432,7 +486,7 @@ def test_what_comes_last_is_asked_for_once_when_all_else_is_done(store: Store) -
     assert not asked
     search.on_trial_complete("b", error=True)
     assert search.suggest("c") == {"job": last[0]}
-    assert search.suggest("d") == Searcher.FINISHED
+    assert search.suggest("d") is None  # the last may be taken back
     search.on_trial_complete("c", error=True)
     assert search.suggest("d") == Searcher.FINISHED
     assert len(asked) == 1

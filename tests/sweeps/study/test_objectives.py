@@ -297,6 +297,9 @@ def test_rows_of_another_sweep_are_complete_trials_and_none_of_this(store: Store
     assert searcher.left == 2
     drawn = [searcher.suggest(name) for name in "ab"]
     assert None not in drawn
+    assert searcher.suggest("c") is None
+    for name in "ab":
+        searcher.on_trial_complete(name, done(val_accuracy=90.0))
     assert searcher.suggest("c") == Searcher.FINISHED
 
 
