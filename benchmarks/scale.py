@@ -28,6 +28,7 @@ from benchmarks.sweep_overhead import SLOTS, Ran, Watch, no_op, small_trials
 from sweeps.execution.early_stopping import MIDPOINTS, RankStopping
 from sweeps.execution.options import Options as SweepOptions
 from sweeps.execution.worker import Worker
+from sweeps.search.searcher import ResumableSearch
 from sweeps.storage.schemas import SCHEMAS
 from sweeps.storage.store import Store
 from sweeps.storage.table_file import encode_table
@@ -174,8 +175,9 @@ def _replay_numbers(settings: Settings, storage: Path) -> Numbers:
     store = Store(storage / "replay")
     _fill_history(store, settings.trials, [early_score(name) for name in study.objectives])
     store.rows()  # a launcher has read them before
+    search = ResumableSearch(study, store, (), trials=0, seed=0)
     began, spent = time.perf_counter(), time.process_time()
-    RankStopping(Worker(study, store, Place(machine=Machine(device="cpu"), runs=storage / "runs")))
+    RankStopping(Worker(study, store, Place(machine=Machine(device="cpu"), runs=storage / "runs")), search)
     numbers = {"(s)": time.perf_counter() - began, "processor time (s)": time.process_time() - spent}
     name = f"{settings.scheduler}, replay of {settings.trials} trials of {REPORTS} reports,"
     return {f"{name} {what}": value for what, value in numbers.items()}
