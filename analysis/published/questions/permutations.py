@@ -20,8 +20,8 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
     tables = []
     cases = list_cases(sweeps)
     for case in cases:
-        for permuted in _permuted_by_width(case):
-            lines += [f"- {case.words}, {line}" for line in _barrier_sentences(case, permuted)]
+        words = [_barrier_words(case, permuted) for permuted in _permuted_by_width(case)]
+        lines += [f"- {case.words}, {one}" for one in words if one]
     for sweep in dict.fromkeys(case.sweep for case in cases):
         try:
             tables.append(f"**{sweep.name}**\n\n{alignment.build(sweep.tables).markdown().rstrip()}")
@@ -35,17 +35,17 @@ def _permuted_by_width(case: Case) -> list[Configuration]:
     return sorted(chosen, key=lambda c: (c.hyperparameters.get("width") or 0.0, c.keys))
 
 
-def _barrier_sentences(case: Case, permuted: Configuration) -> list[str]:
+def _barrier_words(case: Case, permuted: Configuration) -> str:
+    """Compare the largest barrier with that before alignment, for each policy; then the verdict."""
     deep = deep_reference(case.tables, permuted)
     if deep is None:
-        return []
+        return ""
     width, matching = (permuted.hyperparameters.get(name) for name in ("width", "matching"))
     how = [f"width ×{width:g}" if width else "", f"aligned by {matching}" if matching else ""]
-    start = f"{words}: " if (words := ", ".join(part for part in how if part)) else ""
-    verdict = verdict_word(find_verdict(case.tables, permuted))
-    lines = []
+    parts = []
     for policy in alignment.measured_policies(case.tables, [permuted]):
         gap = paired_difference(case.tables, permuted, deep, f"barrier_{policy}")
-        words = in_words("the largest barrier of permuted", "that of deep", gap, f"points ({policy})", 1)
-        lines.append(f"{start}{words}.")
-    return [*lines, f"{start}in one basin: {verdict}."]
+        parts.append(in_words("the largest barrier of permuted", "that of deep", gap, f"points ({policy})", 1))
+    parts.append(f"in one basin: {verdict_word(find_verdict(case.tables, permuted))}")
+    start = ", ".join(part for part in how if part)
+    return f"{f'{start}: ' if start else ''}{'; '.join(parts)}."
