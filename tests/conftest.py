@@ -35,11 +35,11 @@ def pytest_sessionstart() -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config) -> Any:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Long tests first."""
     from tests.support.scheduling import make_scheduler
 
-    return make_scheduler(config)
+    return make_scheduler(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ def handed_out(count: int) -> list[list[str]]:
     config: Any = SimpleNamespace(
         getvalue={"dist": "loadfile", "tx": [f"{count}*popen"]}.get, option=SimpleNamespace(loadscopereorder=False)
     )
-    scheduler = make_scheduler(config)
+    scheduler = make_scheduler(config, None)
     assert isinstance(scheduler, LongestFirst)
     processes: list[Any] = [Process(number) for number in range(count)]
     for process in processes:
@@ -79,7 +79,7 @@ def test_what_waits_is_beside_what_computes_and_long_ones_come_first() -> None:
 
 def test_other_ways_of_distribution_stay() -> None:
     config: Any = SimpleNamespace(getvalue={"dist": "load"}.get)
-    assert make_scheduler(config) is None
+    assert make_scheduler(config, None) is None
 
 
 def test_all_that_is_listed_is_there(root: Path) -> None:

@@ -4,6 +4,7 @@ A file's tests run in one process, one after another; a test that is listed belo
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -80,6 +81,6 @@ class LongestFirst(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no t
         super()._assign_work_unit(node)
 
 
-def make_scheduler(config: pytest.Config) -> LongestFirst | None:
+def make_scheduler(config: pytest.Config, log: Any) -> LongestFirst | None:
     """The scheduler of a run whose files stay together (`--dist loadfile`); None for every other."""
-    return LongestFirst(config) if config.getvalue("dist") == "loadfile" else None
+    return LongestFirst(config, log) if config.getvalue("dist") == "loadfile" else None
