@@ -34,9 +34,9 @@ results: $(ready) ## write docs/results.md from results/published
 test: check ## run the checks and the everyday tests: all but `slow` (ARGS=…)
 	$(pytest) -n 2 -m "not slow" $(ARGS)
 
-# Slow tests wait for half of their time: four processes keep two cores busy (tests/support/scheduling.py).
+# Slow tests wait for half of their time: three processes keep two cores busy (tests/support/scheduling.py).
 test-all: check ## run the checks and every test: faults, drill and the large report too (ARGS=…)
-	$(pytest) -n 4 $(ARGS)
+	$(pytest) -n 3 $(ARGS)
 
 check: $(ready-dev) ## check lint, format, types and import contracts
 	$(python) -m ruff check
