@@ -42,7 +42,7 @@ def power_sentence(tables: Tables, x: Configuration, y: Configuration, metric: s
     size = f"a difference of {wanted:.{digits}f} {unit}"
     now = judge_design(components, wanted, seeds, images).power
     if now >= ENOUGH:
-        return f"These {seeds} seeds would show {size} with {100 * now:.0f} % power."
+        return f"These {seeds} seeds would show {size} with {_percent(now)} power."
     return f"We could not tell: {size} would take {_needed_words(components, wanted, seeds, images)} (80 % power)."
 
 
@@ -51,6 +51,11 @@ def _needed_words(components: Components, difference: float, seeds: int, images:
         return counted(needed, "seed")
     more = images_needed(components, difference, seeds)
     return f"more than these images: {counted(more, 'image')}" if more else "more images than can be had"
+
+
+def _percent(power: float) -> str:
+    """Format a power; none is 100 %."""
+    return "> 99 %" if power > 0.99 else f"{100 * power:.0f} %"
 
 
 def power_table(tables: Tables, difference: float, metric: str = "accuracy") -> Sheet:
@@ -92,5 +97,5 @@ def _design_rows(components: Components, difference: float, counts: list[int], d
         for seeds in SEEDS:
             design = judge_design(components, difference, seeds, images)
             numbers = [Cell(f"{seeds}"), Cell(f"{images:,}"), Cell(f"{design.half:.{digits}f}")]
-            rows.append([*numbers, Cell(f"{100 * design.power:.0f} %"), Cell(f"{needed:,}" if needed else "images")])
+            rows.append([*numbers, Cell(_percent(design.power)), Cell(f"{needed:,}" if needed else "images")])
     return rows
