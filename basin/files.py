@@ -76,10 +76,12 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     replace_atomically(path, write)
 
 
-def read_object(file: Path) -> dict[str, Any]:
-    """Read a JSON object; empty if the file is missing, damaged or no object."""
+def read_object(file: Path, *parts: str) -> dict[str, Any]:
+    """Read a JSON object, or the one at `parts` inside it; empty if the file is missing, damaged or has none."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    for part in parts:
+        content = content.get(part) if isinstance(content, dict) else None
     return content if isinstance(content, dict) else {}

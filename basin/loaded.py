@@ -142,7 +142,7 @@ def load(
 
 def recorded_source(folder: Path) -> Path | None:
     """Folder or archive of a sweep's images, as its manifest records it; None if it is not there."""
-    source = (read_object(folder / "sweep.json").get("data") or {}).get("source")
+    source = read_object(folder / "sweep.json", "data").get("source")
     return Path(source) if source and Path(source).exists() else None
 
 

@@ -154,8 +154,8 @@ def source_names(folders: Iterable[Path]) -> dict[str, str]:
     """
     names: dict[str, str] = {}
     for folder in folders:
-        data = read_object(folder / "sweep.json").get("data")
-        if isinstance(data, dict) and data.get("dataset") == CLASS_FOLDERS and data.get("source"):
+        data = read_object(folder / "sweep.json", "data")
+        if data.get("dataset") == CLASS_FOLDERS and data.get("source"):
             names.setdefault(str(data.get("hash")), ARCHIVE_SUFFIX.sub("", Path(str(data["source"])).name))
     return names
 

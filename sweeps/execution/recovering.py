@@ -31,5 +31,8 @@ class RecoveringScheduler(FIFOScheduler):
 
 
 def is_given_back(trial: TuneTrial) -> bool:
-    """Tell whether the job of a trial that ended with an error is handed out again."""
-    return trial.get_error() is None
+    """Tell whether the job of a trial that ended with an error is handed out again.
+
+    `get_error` cannot tell: it reads the error from the storage, where it may not have arrived.
+    """
+    return trial.run_metadata.error_filename is None

@@ -194,7 +194,8 @@ class Announcer(tune.Callback):
             if is_given_back(trial):
                 self._listener.note(f"trial {key}: its process was lost before it began; it is run again")
             else:
-                self._listener.fail(key, str(trial.get_error()).strip().splitlines()[-1])
+                lines = str(trial.get_error() or "its process was lost").strip().splitlines()
+                self._listener.fail(key, lines[-1])
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without the listener: a terminal cannot be sent to another process."""

@@ -110,10 +110,9 @@ def _is_finished(store: Store) -> bool:
     return bool(read_object(store.folder / "status.json").get("state") == "finished")
 
 
-def _data_hash(file: Path, part: str | None = None) -> str:
+def _data_hash(file: Path, *parts: str) -> str:
     """Hash of the data that a recipe or a manifest names; empty if it names none."""
-    facts = read_object(file)
-    return str((facts.get(part) or {} if part else facts).get("data_hash", ""))
+    return str(read_object(file, *parts).get("data_hash", ""))
 
 
 def _finished_scratch(store: Store) -> list[Path]:
@@ -147,7 +146,7 @@ def _list_weights(store: Store, kind: Kind, trials: dict[str, list[str]]) -> Unn
 
 def _dropped_keys(store: Store) -> set[str]:
     """Keys of the trials on fresh seeds whose configuration is no longer chosen."""
-    entries = read_object(store.folder / "verdicts.json").values()
+    entries = [one for one in read_object(store.folder / "verdicts.json").values() if isinstance(one, dict)]
     return set(chain.from_iterable(entry.get("keys", ()) for entry in entries if not entry.get("chosen", True)))
 
 

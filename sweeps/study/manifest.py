@@ -98,7 +98,7 @@ def _record_part(store: Store, part: str, content: Any) -> None:
 
 def recorded_precision(store: Store) -> dict[str, str]:
     """Return the precisions of a sweep's base trial, of training and of paths; empty before its first launch."""
-    base = read_object(store.folder / "sweep.json").get("base", {})
+    base = read_object(store.folder / "sweep.json", "base")
     return {name: str(base[name]) for name in ("precision", "path_precision") if name in base}
 
 
@@ -132,7 +132,7 @@ def record_plugins(store: Store) -> list[str]:
 
 
 def _recorded_plugins(store: Store) -> dict[str, dict[str, str]]:
-    return dict(read_object(store.folder / "sweep.json").get(PLUGINS, {}))
+    return read_object(store.folder / "sweep.json", PLUGINS)
 
 
 def write_manifest(store: Store, study: Study, seed: int) -> None:

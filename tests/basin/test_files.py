@@ -60,3 +60,11 @@ def test_an_object_is_read_and_anything_else_is_empty(content: bytes, read: dict
     assert read_object(tmp_path / "file.json") == {}
     (tmp_path / "file.json").write_bytes(content)
     assert read_object(tmp_path / "file.json") == read
+
+
+def test_an_object_inside_another_is_read_or_empty(tmp_path: Path) -> None:
+    file = tmp_path / "file.json"
+    file.write_text('{"data": {"source": {"path": "a"}, "hash": "b"}, "base": null}')
+    assert read_object(file, "data", "source") == {"path": "a"}
+    for parts in (("data", "hash"), ("data", "hash", "more"), ("base",), ("none", "source")):
+        assert read_object(file, *parts) == {}

@@ -1,4 +1,4 @@
-"""How far permutations of hidden units connect independent networks, by width and BatchNorm policy."""
+"""State how far permutations of hidden units connect independent networks, by width and BatchNorm policy."""
 
 from collections.abc import Sequence
 

@@ -77,6 +77,15 @@ def test_an_error_is_kept_where_the_searcher_takes_nothing_back(search: Resumabl
     assert not is_given_back(trial)
 
 
+def test_a_failure_whose_error_has_not_arrived_in_the_storage_is_still_a_failure(search: ResumableSearch) -> None:
+    trial, said = failed(TuneTrial.RUNNING), list[tuple[str, ...]]()
+    trial.get_error, trial.config = lambda: None, search.suggest("a")
+    listener: Any = SimpleNamespace(note=lambda *words: said.append(words), fail=lambda *words: said.append(words))
+    assert not is_given_back(trial)
+    tuner.Announcer(listener).on_trial_error(0, [], trial)
+    assert said == [(trial.config["job"].key, "its process was lost")]
+
+
 def test_scheduler_and_searcher_stay_together_on_their_way_to_another_process(search: ResumableSearch) -> None:
     config = tune.TuneConfig(search_alg=search, scheduler=RecoveringScheduler(search))
     there = pickle.loads(cloudpickle.dumps(config))

@@ -134,6 +134,15 @@ def test_a_configuration_that_is_no_longer_chosen_keeps_no_weights(store: Store)
     assert found(store)[Kind.chosen_weights] == (1, 800)
 
 
+def test_json_of_another_shape_names_nothing(store: Store, tmp_path: Path) -> None:
+    before = found(store)
+    (store.folder / "verdicts.json").write_text('{"a": 1, "b": {"chosen": false}}')
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/sweep.json").write_text('{"base": 1}')
+    assert found(store) == before
+    assert find_unused_stages(tmp_path) == []
+
+
 def test_nothing_is_removed_while_a_sweep_runs(store: Store, tmp_path: Path) -> None:
     other = Store(tmp_path / "other")
     other.folder.mkdir()
