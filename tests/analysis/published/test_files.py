@@ -51,7 +51,7 @@ def test_per_image_results_of_test_come_back(sweep, restored):
             if kind in ("path", "hull"):
                 assert np.array_equal(found["weights"], expected["weights"])
             means = [values["nll"].mean(axis=1) for values in (expected, found)]
-            assert means[1] == pytest.approx(means[0], abs=2e-4, rel=3e-4)
+            assert means[1] == pytest.approx(means[0], abs=2e-4, rel=3e-4 if kind in ("path", "hull") else None)
         assert bool(decode(after, "test", "size")) == ("deep" in file.name)
 
 
