@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from analysis.answers.verdicts import Judgement, judge_configuration
+from analysis.answers.verdicts import NOT_MEASURED, Judgement, judge_configuration
 from analysis.answers.words import counted, interval_ends, signed
 from analysis.constructions import capitalised
 from analysis.data.queries import Configuration, Tables
@@ -23,6 +23,19 @@ def verdict_sentences(tables: Tables, configuration: Configuration) -> str:
     if hull := judge_configuration(tables, configuration, by="accuracy", hull=True):
         parts.append(_hull_sentence(hull))
     return " ".join(parts)
+
+
+def bound_words(judgement: Judgement | None) -> str:
+    """Format a verdict with the bound that decides it: `yes (≤ 0.1)`, `no (≥ 22.2)`, `undecided`."""
+    if judgement is None:
+        return NOT_MEASURED
+    limits, answer = judgement.verdict.bounds, judgement.verdict.answer
+    if answer == "yes":
+        upper = max(_outward(limits.upper, judgement.digits, math.ceil), 0.0)
+        return f"yes (≤ {upper:.{judgement.digits}f})"
+    if answer == "no":
+        return f"no (≥ {_outward(limits.lower, judgement.digits, math.floor):.{judgement.digits}f})"
+    return answer
 
 
 def _accuracy_words(judgement: Judgement) -> str:

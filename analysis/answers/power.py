@@ -1,13 +1,11 @@
-"""Seeds and images that would show a difference between two configurations, from the seeds that there are."""
+"""Number of seeds and images that would show a difference of two configurations, from the seeds that there are."""
 
-from analysis.answers.differences import estimate_values, paired_samples
-from analysis.answers.verdicts import margin_of
-from analysis.answers.words import counted
+from analysis.answers.differences import paired_samples
 from analysis.constructions import REFERENCE, label, order
 from analysis.data.queries import Configuration, Tables, best_by_construction
 from analysis.errors import Missing
 from analysis.output.sheet import Cell, Column, Sheet
-from stats.power import ENOUGH, Components, estimate_components, images_needed, judge_design, seeds_needed
+from stats.power import Components, estimate_components, images_needed, judge_design, seeds_needed
 
 UNITS = {"accuracy": ("point", "points", 2), "nll": ("nat", "nats", 3)}
 """Metric → its unit for one, for several, and digits."""
@@ -16,41 +14,20 @@ IMAGES = (1, 4)
 """Multiples of the test images that the table shows."""
 
 
-def difference_of_interest(tables: Tables, configuration: Configuration, metric: str) -> float | None:
-    """Return the difference that a study should show: half the margin, 1 accuracy point by default; None if unknown."""
-    by = "accuracy" if metric == "accuracy" else "loss"
-    margin = margin_of(tables, configuration.rows, by)  # type: ignore[arg-type]
-    return None if margin is None else margin / 2
+def seeds_to_show(tables: Tables, x: Configuration, y: Configuration, metric: str, difference: float) -> str | None:
+    """Return the number of seeds that would show a difference with 80 % power, or of images where no number would.
 
-
-def power_sentence(tables: Tables, x: Configuration, y: Configuration, metric: str) -> str:
-    """Say what it takes to show a difference of interest; an empty text where the interval excludes 0.
-
-    Variances are those of the seeds in common. One seed tells nothing about others, and gives an empty text too.
+    Variances are those of the seeds in common; None with fewer than two of them.
     """
-    values, wanted = paired_samples(tables, [x, y], [metric] * 2), difference_of_interest(tables, x, metric)
-    if values is None or wanted is None:
-        return ""
-    gap = values[0] - values[1]
-    seeds, images = gap.shape
-    found, components = estimate_values(gap), estimate_components(gap)
-    if components is None:
-        return ""
-    if found and found.interval and not found.interval[0] <= 0 <= found.interval[1]:
-        return ""
-    _, unit, digits = UNITS[metric]
-    size = f"a difference of {wanted:.{digits}f} {unit}"
-    now = judge_design(components, wanted, seeds, images).power
-    if now >= ENOUGH:
-        return f"These {seeds} seeds would show {size} with {_percent(now)} power."
-    return f"We could not tell: {size} would take {_needed_words(components, wanted, seeds, images)} (80 % power)."
-
-
-def _needed_words(components: Components, difference: float, seeds: int, images: int) -> str:
+    values = paired_samples(tables, [x, y], [metric] * 2)
+    components = None if values is None else estimate_components(values[0] - values[1])
+    if values is None or components is None:
+        return None
+    seeds, images = values[0].shape
     if needed := seeds_needed(components, difference, images):
-        return counted(needed, "seed")
+        return f"{needed:,}"
     more = images_needed(components, difference, seeds)
-    return f"more than these images: {counted(more, 'image')}" if more else "more images than can be had"
+    return f"{more:,} images" if more else "more images than can be had"
 
 
 def _percent(power: float) -> str:

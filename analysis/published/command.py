@@ -7,7 +7,7 @@ from pathlib import Path
 from analysis.answers.power import UNITS, power_table
 from analysis.data.queries import read_tables
 from analysis.errors import BadInput, Missing
-from analysis.published.files import LIMIT, list_published, publish, restore
+from analysis.published.files import LIMIT, dataset_names, list_published, publish, restore
 from analysis.published.page import END, START, readme_block, write_page
 from analysis.published.sweeps import opened_sweeps
 
@@ -59,9 +59,8 @@ def _results(options: argparse.Namespace) -> str:
 
 def _power(options: argparse.Namespace) -> str:
     try:
-        return power_table(
-            read_tables(options.results), options.difference or SMALL[options.metric], options.metric
-        ).markdown()
+        tables = read_tables(options.results, datasets=dataset_names(options.published))
+        return power_table(tables, options.difference or SMALL[options.metric], options.metric).markdown()
     except Missing as missing:
         raise BadInput(f"{options.results}: {missing}") from missing
 
@@ -89,7 +88,7 @@ def _build_parser() -> argparse.ArgumentParser:
     made["restore"].add_argument("--storage", type=Path, default=STORAGE, help=f"folder to restore into ({STORAGE})")
     made["results"].add_argument("--docs", type=Path, default=DOCS, help=f"folder of the page ({DOCS})")
     made["results"].add_argument("--readme", action="store_true", help="print the block for the README instead")
-    for name in ("restore", "results"):
+    for name in ("restore", "results", "power"):
         made[name].add_argument("--published", type=Path, default=FOLDER, help=f"published sweeps ({FOLDER})")
     made["power"].add_argument(
         "results", type=Path, help="folder of a sweep with deep ensembles and others on two seeds or more"

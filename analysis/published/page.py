@@ -35,10 +35,9 @@ How good is a single basin? `make results` writes this page from the sweeps in
 seeds and test images where both are known. The numbers are of the test split. Where a sweep has several configurations
 of a construction, validation chooses."""
 CAVEAT = (
-    "Differences are paired by seed and image, without correction for the number of questions. A verdict holds for the "
-    "seeds that it names ([definitions](definitions.md)). *We could not tell* comes with the number of seeds that "
-    "would show half the margin of the verdicts, 1 accuracy point by default, with 80 % power "
-    "(`python -m analysis power`)."
+    "A case is a dataset, model and recipe of one sweep. Differences are paired by seed and image, without correction "
+    "for the number of questions. A verdict holds for the seeds of its row ([definitions](definitions.md)). Where a "
+    "difference is not measurable, `python -m analysis power` says how many seeds would show it."
 )
 
 
@@ -61,9 +60,9 @@ def write_page(published: Path, docs: Path) -> list[Path]:
 def page_text(sweeps: Sequence[Sweep]) -> str:
     """Return the page in Markdown."""
     parts = [INTRODUCTION, "## The answer", _answer_text(sweeps), CAVEAT]
-    parts += ["## Constructions", _constructions_text(sweeps), "## Sweeps", _sweeps_text(sweeps)]
     for letter, question in zip(LETTERS, QUESTIONS, strict=True):
         parts += [f"## ({letter}) {question.title}", *_question_text(question, sweeps)]
+    parts += ["## Every construction", _constructions_text(sweeps), "## Sweeps", _sweeps_text(sweeps)]
     parts += ["## What it cost", _cost_text(sweeps), "## Reproduce", _reproduction_text(sweeps)]
     return "\n\n".join(parts) + "\n"
 

@@ -2,38 +2,55 @@
 
 from collections.abc import Sequence
 
-from analysis.answers.differences import paired_difference
-from analysis.answers.headline import accuracy_sentence
-from analysis.answers.power import power_sentence
-from analysis.answers.words import TOO_FEW, in_words
+from analysis.answers.power import seeds_to_show
 from analysis.constructions import REFERENCE, capitalised
+from analysis.data.queries import Configuration
+from analysis.published.questions.case_tables import (
+    BOLD,
+    case_table,
+    chosen_rows,
+    count_sides,
+    deep_column,
+    gap_to_deep,
+    text_column,
+)
 from analysis.published.sweeps import Case, Sweep, list_cases
 
 TITLE = "What does connectivity cost?"
 NEEDS = "a sweep with `deep` and `constrained` or `swe` ensembles of one recipe, on three seeds or more"
 CONNECTED = ("constrained", "swe")
 """Constructions whose only teacher is the labels."""
+POINT = 1.0
+"""The difference in accuracy, in points, whose seeds are counted."""
 
 
 def answer(sweeps: Sequence[Sweep]) -> list[str]:
-    """State the difference to the deep ensemble in accuracy and NLL, by sweep, dataset and model."""
+    """Count where a construction loses against the deep ensemble, then state its differences for each case."""
+    rows = chosen_rows(list_cases(sweeps), _compared)
+    if not rows:
+        return []
     lines = []
-    for case in list_cases(sweeps):
-        measured = [name for name in CONNECTED if {name, REFERENCE} <= case.chosen.keys()]
-        lines += [f"- {case.words}: {cost_sentences(case, name)}" for name in measured]
-    return ["\n".join(lines)] if lines else []
-
-
-def cost_sentences(case: Case, name: str) -> str:
-    """State what a construction loses against the deep ensemble, and what it would take to tell."""
-    tables, mine, deep = case.tables, case.chosen[name], case.chosen[REFERENCE]
-    if TOO_FEW in (words := accuracy_sentence(tables, mine, deep)):
-        return words
-    nll = in_words(capitalised(name), "deep", paired_difference(tables, mine, deep, "nll"), "nats of NLL", 3, "lower")
-    parts = [
-        words,
-        power_sentence(tables, mine, deep, "accuracy"),
-        f"{nll}.",
-        power_sentence(tables, mine, deep, "nll"),
+    for name in CONNECTED:
+        mine = [row for row in rows if row[1].construction == name]
+        if mine:
+            accuracy, nll = ([gap_to_deep(*row, metric) for row in mine] for metric in ("accuracy", "nll"))
+            words = count_sides(f"- {capitalised(name)} vs. deep, accuracy", accuracy, "higher")
+            lines.append(f"{words}; {count_sides('NLL', nll, 'lower')}.")
+    entries = [
+        deep_column("accuracy − deep (points)", 2, "accuracy"),
+        text_column("seeds for 1 point", _seeds_for_a_point),
+        deep_column("NLL − deep (nats)", 3, "nll"),
     ]
-    return " ".join(part for part in parts if part)
+    note = (
+        f"{BOLD} Seeds for 1 point: number of seeds with which a true difference of 1 point would show with 80 % "
+        "power, with as many test images."
+    )
+    return ["\n".join(lines), case_table(rows, entries, note)]
+
+
+def _compared(case: Case) -> list[str]:
+    return [name for name in CONNECTED if {name, REFERENCE} <= case.chosen.keys()]
+
+
+def _seeds_for_a_point(case: Case, one: Configuration) -> str | None:
+    return seeds_to_show(case.tables, one, case.chosen[REFERENCE], "accuracy", POINT)

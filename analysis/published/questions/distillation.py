@@ -2,45 +2,66 @@
 
 from collections.abc import Sequence
 
-from analysis.answers.construction_table import seeds_cell
 from analysis.answers.differences import paired_difference, share_closed
-from analysis.answers.headline import METRICS, accuracy_sentence, closed_sentence
-from analysis.answers.power import power_sentence
-from analysis.answers.verdicts import find_verdict, verdict_word
-from analysis.answers.words import interval_ends
+from analysis.answers.words import interval_ends, signed
 from analysis.constructions import REFERENCE
 from analysis.data.queries import Configuration, configuration_families
 from analysis.errors import Missing
-from analysis.output.sheet import Cell, Column, Sheet
+from analysis.published.questions.case_tables import (
+    BOLD,
+    Row,
+    case_table,
+    chosen_rows,
+    count_sides,
+    deep_column,
+    difference_column,
+    gap_to_deep,
+    text_column,
+    verdict_column,
+)
 from analysis.published.sweeps import Case, Sweep, hyperparameter_words, list_cases
-from stats.intervals import Share
+from stats.intervals import Estimate
 
 TITLE = "How much does distillation give back?"
 NEEDS = (
     "a sweep with `deep`, `constrained` and `distilled` ensembles of one recipe; "
     "a grid of `temperature` and `beta` for where"
 )
+ENTRIES = [
+    text_column("at", lambda _, one: hyperparameter_words(one)),
+    deep_column("accuracy − deep (points)", 2, "accuracy"),
+    difference_column("accuracy − constrained (points)", 2, lambda case, one: _gap_to_constrained(case, one)),
+    text_column("share of the accuracy gap closed", lambda case, one: _share_words(case, one, "accuracy")),
+    text_column("share of the NLL gap closed", lambda case, one: _share_words(case, one, "nll")),
+    verdict_column("one basin"),
+]
+NOTE = (
+    f"{BOLD} Share: of the gap from constrained to deep, with its 95 % interval; no gap: the gap is within the noise, "
+    "or constrained is better."
+)
 
 
 def answer(sweeps: Sequence[Sweep]) -> list[str]:
-    """State the closed share of the gap for the configuration that validation chooses, then a table of its grid."""
-    lines, tables = [], []
-    for case in list_cases(sweeps):
-        if {REFERENCE, "constrained", "distilled"} <= case.chosen.keys():
-            lines.append(f"- {case.words}: {_closed_sentences(case)}")
-            tables += _grid_table(case)
-    return ["\n".join(lines), *tables] if lines else []
+    """State what distillation adds at the configuration that validation chooses, then a table for each grid."""
+    cases = [case for case in list_cases(sweeps) if {REFERENCE, "constrained", "distilled"} <= case.chosen.keys()]
+    rows = chosen_rows(cases, lambda _: ["distilled"])
+    if not rows:
+        return []
+    counts = [
+        count_sides("- Distilled vs. deep, accuracy", [gap_to_deep(*row, "accuracy") for row in rows], "higher"),
+        count_sides("- Distilled vs. constrained, accuracy", [_gap_to_constrained(*row) for row in rows], "higher"),
+    ]
+    lines = "\n".join(f"{words}." for words in counts)
+    return [lines, case_table(rows, ENTRIES, NOTE), *_grid_tables(cases)]
 
 
-def _closed_sentences(case: Case) -> str:
-    tables, mine, deep = case.tables, case.chosen["distilled"], case.chosen[REFERENCE]
-    parts = [closed_sentence(tables, case.chosen, metric) for metric in METRICS]
-    parts += [accuracy_sentence(tables, mine, deep), power_sentence(tables, mine, deep, "accuracy")]
-    return f"At {hyperparameter_words(mine)}: {' '.join(part for part in parts if part)}"
+def _grid_tables(cases: Sequence[Case]) -> list[str]:
+    """Return the table of each sweep's distilled configurations by τ and β; nothing for a single one."""
+    grids = [(case, family) for case in cases if (family := _grid(case))]
+    return [case_table(family, ENTRIES, f"{case.words}: every τ and β of the grid.") for case, family in grids]
 
 
-def _grid_table(case: Case) -> list[str]:
-    """Return the table of a sweep's distilled configurations by τ and β; nothing for a single one."""
+def _grid(case: Case) -> list[Row]:
     try:
         families = configuration_families(case.tables, "distilled", ["temperature", "beta"])
     except Missing:
@@ -48,30 +69,22 @@ def _grid_table(case: Case) -> list[str]:
     family = families.get(case.setting, [])
     if not family or "search" in {row["role"] for row in family[0].rows}:
         return []
-    columns = [Column(name, name, name, digits=2) for name in ("τ", "β", "seeds")]
-    columns += [Column("gap", "accuracy − deep (points)", "gap", digits=2)]
-    columns += [Column(name, f"share of the {words} closed", name) for name, (words, _) in METRICS.items()]
-    columns += [Column("basin", "one basin", "basin")]
-    rows = []
-    for one in sorted(family, key=lambda c: (c.hyperparameters["temperature"], c.hyperparameters["beta"])):
-        place = [Cell(f"{one.hyperparameters[name]:.3g}") for name in ("temperature", "beta")]
-        gap = paired_difference(case.tables, one, case.chosen[REFERENCE], "accuracy")
-        shares = [Cell(_share_words(_share(case, one, metric))) for metric in METRICS]
-        basin = Cell(verdict_word(find_verdict(case.tables, one)))
-        rows.append([*place, seeds_cell(one), Cell(gap, of=len(one.rows)), *shares, basin])
-    note = f"{case.words}: distilled ensembles by τ and β. Mean ± half of the 95 % interval; shares with their 95 % CI."
-    return [Sheet(columns, [rows], note, []).markdown().rstrip()]
+    places = sorted(family, key=lambda one: (one.hyperparameters["temperature"], one.hyperparameters["beta"]))
+    return [(case, one) for one in places]
 
 
-def _share(case: Case, distilled: Configuration, metric: str) -> Share | None:
+def _gap_to_constrained(case: Case, one: Configuration) -> Estimate | None:
+    return paired_difference(case.tables, one, case.chosen["constrained"], "accuracy")
+
+
+def _share_words(case: Case, distilled: Configuration, metric: str) -> str:
+    """Format the closed share in percent: `62 % (40 to 85)`; `no gap` where the gap may be 0 or is none."""
     low, high = case.chosen["constrained"], case.chosen[REFERENCE]
-    return share_closed(case.tables, low=low, between=distilled, high=high, metric=metric)
-
-
-def _share_words(share: Share | None) -> str:
-    """Format a share in percent: `62 % (40 to 85)`; `no gap` where it has no ends."""
+    share = share_closed(case.tables, low=low, between=distilled, high=high, metric=metric)
     if share is None:
         return "–"
-    if share.interval is None or share.value is None:
+    gap = paired_difference(case.tables, high, low, metric)
+    lost = gap is not None and gap.mean * (1 if metric == "accuracy" else -1) > 0
+    if share.interval is None or share.value is None or not lost:
         return "no gap"
-    return f"{100 * share.value:.0f} % ({interval_ends(100 * share.interval[0], 100 * share.interval[1], 0)})"
+    return f"{signed(100 * share.value, 0)} % ({interval_ends(100 * share.interval[0], 100 * share.interval[1], 0)})"

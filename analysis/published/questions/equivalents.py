@@ -2,24 +2,31 @@
 
 from collections.abc import Sequence
 
-from analysis.answers.headline import worth_sentence
+from analysis.answers.worth import worth_cell
 from analysis.constructions import REFERENCE, order
-from analysis.published.sweeps import Sweep, list_cases
+from analysis.published.questions.case_tables import case_table, chosen_rows, text_column
+from analysis.published.sweeps import Case, Sweep, list_cases
 
 TITLE = "How many deep members is each construction worth?"
 NEEDS = "a sweep with `deep` ensembles of two members or more, and another construction of the same recipe"
 
 ALIGNED = ("permuted",)
 """Constructions whose members compute what those of the deep ensemble do: worth as many, by construction."""
+NOTE = (
+    "Number of deep members with the same calibrated log-likelihood (DEE), with its 95 % interval over seeds and "
+    "images; over the images alone for one seed. An end beyond the curve of the deep ensemble is unknown: > K or < 1."
+)
 
 
 def answer(sweeps: Sequence[Sweep]) -> list[str]:
     """State the deep-ensemble equivalent of each construction, with its interval."""
-    lines = []
-    for case in list_cases(sweeps):
-        for name in order(case.chosen.keys() - {REFERENCE, *ALIGNED}):
-            if words := worth_sentence(case.tables, case.chosen[name]):
-                seeds = {row["seed"] for row in case.chosen[name].rows}
-                alone = " One seed: the interval is over its images." if len(seeds) == 1 else ""
-                lines.append(f"- {case.words}: {words}{alone}")
-    return ["\n".join(lines)] if lines else []
+    rows = [(case, one) for case, one in chosen_rows(list_cases(sweeps), _compared) if worth_cell(case.tables, one)]
+    entries = [
+        text_column("members", lambda _, one: str(one.hyperparameters.get("members", "–"))),
+        text_column("worth (deep members)", lambda case, one: worth_cell(case.tables, one)),
+    ]
+    return [case_table(rows, entries, NOTE)] if rows else []
+
+
+def _compared(case: Case) -> list[str]:
+    return order(case.chosen.keys() - {REFERENCE, *ALIGNED})

@@ -2,31 +2,45 @@
 
 from collections.abc import Sequence
 
-from analysis.answers.judgements import verdict_sentences
-from analysis.answers.verdicts import find_verdict, verdict_word
+from analysis.answers.judgements import bound_words
+from analysis.answers.verdicts import find_verdict, judge_configuration, verdict_word
 from analysis.constructions import connected
+from analysis.data.outcomes import By
+from analysis.published.questions.case_tables import Entry, case_table, chosen_rows, text_column
 from analysis.published.sweeps import Sweep, list_cases
 
 TITLE = "Is the hull of pairwise connected members a basin?"
 NEEDS = "a sweep with a connected construction and `hull_points`"
+NOTE = (
+    "Verdicts over these seeds, with simultaneous 95 % bounds. yes (≤ x): the average path, or the centroid and the "
+    "average random point of the hull, is at most x worse than the chord, and the margin is larger. no (≥ x): some "
+    "path, or some point, is at least x worse, which is more than the margin. undecided: neither is shown."
+)
 
 
 def answer(sweeps: Sequence[Sweep]) -> list[str]:
     """Count paths and hulls in one basin, then state the verdicts of each connected construction."""
-    lines, verdicts = [], []
-    for case in list_cases(sweeps):
-        for name in connected(case.chosen):
-            one = case.chosen[name]
-            hull = find_verdict(case.tables, one, hull=True)
-            if hull is None:
-                continue
-            verdicts.append((verdict_word(find_verdict(case.tables, one)), hull.answer))
-            lines.append(f"- {case.words}: {verdict_sentences(case.tables, one)}")
-    if not lines:
+    rows = chosen_rows(list_cases(sweeps), lambda case: connected(case.chosen))
+    judged = [(row, find_verdict(row[0].tables, row[1], hull=True)) for row in rows]
+    rows = [row for row, hull in judged if hull is not None]
+    if not rows:
         return []
-    hulls = [hull for paths, hull in verdicts if paths == "yes"]
+    hulls = [
+        hull.answer
+        for (case, one), hull in judged
+        if hull is not None and verdict_word(find_verdict(case.tables, one)) == "yes"
+    ]
     count = (
-        f"Of {len(verdicts)} connected constructions, {len(hulls)} have paths in one basin. Of the hulls of these, "
+        f"Of {len(rows)} connected ensembles, {len(hulls)} have paths in one basin. Of the hulls of these, "
         f"{hulls.count('yes')} are in one basin, {hulls.count('no')} are not, {hulls.count('undecided')} are undecided."
     )
-    return [count, "\n".join(lines)]
+    entries = [
+        _verdict_column("paths, accuracy (points)", "accuracy"),
+        _verdict_column("paths, loss (nats)", "loss"),
+        _verdict_column("hull, accuracy (points)", "accuracy", hull=True),
+    ]
+    return [count, case_table(rows, entries, NOTE)]
+
+
+def _verdict_column(heading: str, by: By, hull: bool = False) -> Entry:
+    return text_column(heading, lambda case, one: bound_words(judge_configuration(case.tables, one, by=by, hull=hull)))

@@ -3,23 +3,54 @@
 from collections.abc import Sequence
 
 from analysis.answers.differences import paired_difference
-from analysis.answers.headline import soup_sentence
-from analysis.answers.words import in_words
-from analysis.constructions import connected
-from analysis.published.sweeps import Sweep, list_cases
+from analysis.constructions import connected, label, order
+from analysis.data.queries import Configuration, estimate_metric
+from analysis.output.sheet import Cell, Column
+from analysis.published.questions.case_tables import BOLD, Row, case_table, chosen_rows, count_sides, difference_column
+from analysis.published.sweeps import Case, Sweep, list_cases
+from stats.intervals import Estimate
 
 TITLE = "What is the soup worth?"
 NEEDS = "a sweep with a connected construction of two members or more"
+NOTE = f"Soup: the centroid as one network, at 1/K of the inference cost. {BOLD}"
 
 
 def answer(sweeps: Sequence[Sweep]) -> list[str]:
-    """Compare the soup of each connected ensemble with its mean member and with the ensemble."""
-    lines = []
-    for case in list_cases(sweeps):
-        for name in connected(case.chosen):
-            one = case.chosen[name]
-            if words := soup_sentence(case.tables, one):
-                gap = paired_difference(case.tables, one, one, "soup_nll", "nll")
-                nll = in_words("the soup", "the ensemble", gap, "nats", 3, "lower")
-                lines.append(f"- {case.words}: {words} By NLL, {nll}.")
-    return ["\n".join(lines)] if lines else []
+    """Count where the soup beats the mean member and the ensemble, then state the differences for each case."""
+    rows = chosen_rows(list_cases(sweeps), lambda case: connected(case.chosen))
+    rows = [row for row in rows if _has_soup(*row)]
+    if not rows:
+        return []
+    entries = [
+        (Column("soup", "soup (%)", ""), lambda case, one: Cell(estimate_metric(case.tables, one, "soup_accuracy"))),
+        difference_column("soup − mean member (points)", 2, _gap_to_member),
+        difference_column("soup − ensemble (points)", 2, _gap_to_ensemble),
+        difference_column("NLL of soup − of ensemble (nats)", 3, _nll_gap),
+    ]
+    names = order({one.construction for _, one in rows})
+    lines = [_count_words(name, [row for row in rows if row[1].construction == name]) for name in names]
+    return ["\n".join(lines), case_table(rows, entries, NOTE)]
+
+
+def _has_soup(case: Case, one: Configuration) -> bool:
+    several = (one.hyperparameters.get("members") or 0) > 1
+    return several and estimate_metric(case.tables, one, "soup_accuracy") is not None
+
+
+def _count_words(name: str, rows: Sequence[Row]) -> str:
+    start = f"- Soup of {label(name)} ensembles vs. mean member, accuracy"
+    against_member = count_sides(start, [_gap_to_member(*row) for row in rows], "higher")
+    against_ensemble = count_sides("vs. ensemble", [_gap_to_ensemble(*row) for row in rows], "higher")
+    return f"{against_member}; {against_ensemble}."
+
+
+def _gap_to_member(case: Case, one: Configuration) -> Estimate | None:
+    return paired_difference(case.tables, one, one, "soup_accuracy", "member_mean_accuracy")
+
+
+def _gap_to_ensemble(case: Case, one: Configuration) -> Estimate | None:
+    return paired_difference(case.tables, one, one, "soup_accuracy", "accuracy")
+
+
+def _nll_gap(case: Case, one: Configuration) -> Estimate | None:
+    return paired_difference(case.tables, one, one, "soup_nll", "nll")

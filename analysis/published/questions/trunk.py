@@ -1,55 +1,92 @@
-"""From which t on branches of one trunk lie in one basin, by constraint strength β."""
+"""Where branches of one trunk lie in one basin: by the time parameter t, and by constraint strength β."""
 
+from collections import defaultdict
 from collections.abc import Sequence
-from itertools import groupby
+from typing import Any
 
 from analysis.answers.verdicts import find_verdict, verdict_word
-from analysis.answers.words import counted, join_names
-from analysis.data.queries import Configuration, configurations
+from analysis.answers.words import join_names
+from analysis.data.queries import Configuration, estimate_metric
+from analysis.output.sheet import Cell, Column
+from analysis.published.questions.case_tables import (
+    BOLD,
+    Row,
+    case_table,
+    deep_column,
+    reported,
+    text_column,
+    verdict_column,
+)
 from analysis.published.sweeps import Case, Sweep, list_cases
-from sweeps.storage.roles import REPORTED
 
 TITLE = "From which t on are branches in one basin?"
 NEEDS = "a sweep with `constrained` ensembles; a grid of `t` and `beta` for where"
+SYMBOLS = {"t": "t", "beta": "β"}
+"""Axis of a line → its symbol."""
 
 
 def answer(sweeps: Sequence[Sweep]) -> list[str]:
-    """State the verdict of each t, by β, and the least t from which on all are certified."""
-    lines = []
-    for case in list_cases(sweeps):
-        for (beta, kind), line in groupby(sorted(_branches(case), key=_line_of), key=_line_of):
-            words = _line_words(case, sorted(line, key=lambda c: float(c.hyperparameters["t"])))
-            if words:
-                lines.append(f"- {case.words}, β = {beta:.3g}, constraint {kind}: {words}.")
-    return ["\n".join(lines)] if lines else []
-
-
-def _branches(case: Case) -> list[Configuration]:
-    return [
-        c
-        for c in configurations(case.tables)
-        if c.setting == case.setting
-        and c.construction == "constrained"
-        and {"t", "beta"} <= c.hyperparameters.keys()
-        and any(row["role"] in REPORTED for row in c.rows)
+    """State from which t on, and from which β on, all are certified; then every configuration."""
+    rows = [row for case in list_cases(sweeps) for row in _branches(case)]
+    if not rows:
+        return []
+    lines = [words for case in list_cases(sweeps) for axis in SYMBOLS for words in _line_sentences(case, axis)]
+    entries = [
+        text_column("β", lambda _, one: f"{one.hyperparameters['beta']:.3g}"),
+        text_column("t", lambda _, one: f"{one.hyperparameters['t']:.3g}"),
+        text_column("start", lambda _, one: _start(one)),
+        deep_column("accuracy − deep (points)", 2, "accuracy"),
+        (
+            Column("barrier", "largest barrier (points)", "", digits=1),
+            lambda case, one: Cell(estimate_metric(case.tables, one, "barrier")),
+        ),
+        verdict_column("one basin"),
+        verdict_column("by loss", "loss"),
     ]
+    note = (
+        f"Constrained ensembles. Start: shared by all members, or an initialisation each. {BOLD} A largest barrier is "
+        "the largest of several noisy numbers, and above 0 even in one basin."
+    )
+    return [*(["\n".join(lines)] if lines else []), case_table(rows, entries, note)]
 
 
-def _line_of(configuration: Configuration) -> tuple[float, str]:
-    values = configuration.hyperparameters
-    return float(values["beta"]), str(values.get("constraint", "–"))
+def _branches(case: Case) -> list[Row]:
+    """Return the reported constrained configurations, by start, β and t."""
+    found = [c for c in reported(case, "constrained") if {"t", "beta"} <= c.hyperparameters.keys()]
+    values = {id(c): (_start(c), float(c.hyperparameters["beta"]), float(c.hyperparameters["t"])) for c in found}
+    return [(case, c) for c in sorted(found, key=lambda c: (values[id(c)][0] != "shared", values[id(c)]))]
 
 
-def _line_words(case: Case, line: Sequence[Configuration]) -> str:
-    """Say which t are in one basin; nothing if none was decided."""
-    verdicts = [(float(c.hyperparameters["t"]), verdict_word(find_verdict(case.tables, c))) for c in line]
-    judged = [(t, word) for t, word in verdicts if word in ("yes", "no", "undecided")]
-    if not judged:
+def _start(one: Configuration) -> str:
+    """Return what members start from: a shared network, or an initialisation each."""
+    return "own" if one.hyperparameters.get("share_init") is False else "shared"
+
+
+def _line_sentences(case: Case, axis: str) -> list[str]:
+    """Say for each line along an axis, all else the same, from which value on all are in one basin."""
+    other = next(name for name in SYMBOLS if name != axis)
+    lines: dict[Any, list[Configuration]] = defaultdict(list)
+    for _, one in _branches(case):
+        kind = one.hyperparameters.get("constraint", "–")
+        lines[_start(one), str(kind), float(one.hyperparameters[other])].append(one)
+    sentences = []
+    for (start, kind, value), line in lines.items():
+        place = f"{SYMBOLS[other]} = {value:.3g}, constraint {kind}, {start} start"
+        if words := _line_words(case, axis, sorted(line, key=lambda one: float(one.hyperparameters[axis]))):
+            sentences.append(f"- {case.words}, {place}: {words}.")
+    return sentences
+
+
+def _line_words(case: Case, axis: str, line: Sequence[Configuration]) -> str:
+    """Name the least value from which on all are in one basin; nothing if fewer than two were decided."""
+    symbol = SYMBOLS[axis]
+    verdicts = [(float(c.hyperparameters[axis]), verdict_word(find_verdict(case.tables, c))) for c in line]
+    judged = [(value, word) for value, word in verdicts if word in ("yes", "no", "undecided")]
+    if len(judged) < 2:
         return ""
-    seeds = counted(max(len(c.rows) for c in line), "seed")
-    each = join_names([f"t = {t:.3g} {word}" for t, word in judged])
-    refused = [t for t, word in judged if word != "yes"]
-    certified = [t for t, _ in judged if not refused or t > max(refused)]
-    if certified and len(judged) > 1:
-        return f"in one basin from t = {min(certified):.3g} on ({each}; {seeds})"
-    return f"in one basin: {each} ({seeds})"
+    refused = [value for value, word in judged if word != "yes"]
+    certified = [value for value, _ in judged if not refused or value > max(refused)]
+    tried = join_names([f"{value:.3g}" for value, _ in judged])
+    if not certified:
+        return f"not at {symbol} = {max(refused):.3g}, the largest of {tried}"
+    return f"in one basin from {symbol} = {min(certified):.3g} on (of {tried})"

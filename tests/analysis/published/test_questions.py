@@ -1,15 +1,18 @@
 """Questions about grids, models, BatchNorm policies, costs and power, on sweeps made for each."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from analysis.answers.power import power_sentence, power_table
+from analysis.answers.power import power_table, seeds_to_show
 from analysis.data.queries import best_by_construction, read_tables
 from analysis.published.questions import architectures, distillation, permutations, policies, trunk
+from analysis.published.questions.case_tables import count_sides, difference_column, side_of_zero
 from analysis.published.spending import spend
 from analysis.published.sweeps import Sweep
+from stats.intervals import Estimate
 from tests.support import synthetic_results
 
 
@@ -24,36 +27,75 @@ def sweep_of(folder, points, *, seeds=3, name="grid", details=True, **columns) -
     return Sweep(name, read_tables(folder))
 
 
-def test_branches_are_in_one_basin_from_some_t_on(tmp_path):
-    """Below it the branches dip as independent networks do."""
-    made = [("constrained", {"t": t, "beta": 1.0}) for t in (0.1, 0.3)]
-    sweep = sweep_of(tmp_path, made)
-    early = sweep.tables.load("outcomes", ["grid0-0"])
-    assert early.num_rows
-    (text,) = trunk.answer([sweep])
-    assert re.search(
-        r"β = 1, constraint path: in one basin from t = 0.1 on \(t = 0.1 yes and t = 0.3 yes; 3 seeds\)", text
-    )
+def table_rows(text: str) -> list[dict[str, str]]:
+    """The rows of a pipe table, by heading."""
+    head, _, *lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
+    return [dict(zip(head, line, strict=True)) for line in lines]
+
+
+def test_branches_are_in_one_basin_from_some_value_on(tmp_path):
+    """A line for each axis along which something varies; a single verdict is no line, and a row of the table."""
+    points = [("deep", {})]
+    points += [("constrained", {"t": t, "beta": 1.0}) for t in (0.1, 0.3)]
+    points += [("constrained", {"t": 0.0, "beta": beta, "share_init": False}) for beta in (2.0, 20.0)]
+    lines, table = trunk.answer([sweep_of(tmp_path, points)])
+    assert re.findall(r": (.*)\.$", lines, re.M) == [
+        "in one basin from t = 0.1 on (of 0.1 and 0.3)",
+        "in one basin from β = 2 on (of 2 and 20)",
+    ]
+    assert "β = 1, constraint path, shared start" in lines
+    assert "t = 0, constraint path, own start" in lines
+    rows = [(row["start"], row["β"], row["t"], row["one basin"]) for row in table_rows(table)]
+    assert rows == [
+        ("shared", "1", "0.1", "yes"),
+        ("shared", "1", "0.3", "yes"),
+        ("own", "2", "0", "yes"),
+        ("own", "20", "0", "yes"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "words"),
+    [
+        ("no no yes", "in one basin from t = 3 on (of 1, 2 and 3)"),
+        ("yes undecided yes", "in one basin from t = 3 on (of 1, 2 and 3)"),
+        ("yes yes no", "not at t = 3, the largest of 1, 2 and 3"),
+        ("yes yes yes", "in one basin from t = 1 on (of 1, 2 and 3)"),
+        ("yes unmeasured unmeasured", ""),
+    ],
+)
+def test_the_least_value_is_that_beyond_the_last_refusal(verdicts, words, monkeypatch):
+    """Three branches, whose verdicts are given."""
+    line = [SimpleNamespace(hyperparameters={"t": float(t)}, word=word) for t, word in enumerate(verdicts.split(), 1)]
+    monkeypatch.setattr(trunk, "find_verdict", lambda _, one: one)
+    monkeypatch.setattr(trunk, "verdict_word", lambda one: one.word)
+    assert trunk._line_words(SimpleNamespace(tables=None), "t", line) == words
 
 
 def test_distillation_is_a_table_by_temperature_and_strength(tmp_path):
     points = [("deep", {}), ("constrained", {})]
     points += [("distilled", {"temperature": tau, "beta": beta}) for tau in (1.0, 4.0) for beta in (0.3, 3.0)]
-    sentences, table = distillation.answer([sweep_of(tmp_path, points)])
-    assert re.search(r"At τ = [14], λ = 0.9, β = (0.3|3), t = 0.1: ", sentences)
-    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in table.splitlines()[2:6]]
-    assert rows == [["1", "0.3"], ["1", "3"], ["4", "0.3"], ["4", "3"]]
+    sweep = sweep_of(tmp_path, points)
+    counts, chosen, grid = distillation.answer([sweep])
+    assert counts.count("of 1 case") == 2
+    (row,) = table_rows(chosen)
+    assert re.fullmatch(r"τ = [14], λ = 0.9, β = (0.3|3), t = 0.1", row["at"])
+    places = [f"τ = {tau}, λ = 0.9, β = {beta}, t = 0.1" for tau in (1, 4) for beta in (0.3, 3)]
+    assert [row["at"] for row in table_rows(grid)] == places
 
 
 def test_permutations_by_width_and_policy(tmp_path):
     points = [(name, {"width": width}) for width in (1.0, 2.0) for name in ("deep", "permuted")]
-    sentences, table = permutations.answer([sweep_of(tmp_path, points)])
-    for width in (1, 2):
-        (line,) = (one for one in sentences.splitlines() if f"width ×{width}, aligned by activations:" in one)
+    table, alignment = permutations.answer([sweep_of(tmp_path, points)])
+    rows = table_rows(table)
+    assert [(row["width"], row["aligned by"], row["one basin"]) for row in rows] == [
+        ("×1", "activations", "no"),
+        ("×2", "activations", "no"),
+    ]
+    for row in rows:
         for policy in ("reset", "interp"):
-            assert re.search(rf"the largest barrier of permuted is [\d.]+ points \({policy}\) lower", line)
-        assert line.endswith("; in one basin: no.")
-    assert "barrier interp (points)" in table
+            assert row[f"barrier − deep, {policy} (points)"].startswith("**−")
+    assert "barrier interp (points)" in alignment
 
 
 def test_models_are_compared_on_the_same_images_and_budget(tmp_path):
@@ -63,16 +105,66 @@ def test_models_are_compared_on_the_same_images_and_budget(tmp_path):
     (text,) = architectures.answer([first, second])
     assert "constrained − deep of resnet8 (accuracy)" in text
     assert text.count("that of vit") == 2
-    apart = sweep_of(tmp_path / "third", points, name="c", model="vit", train_size=77)
-    assert architectures.answer([first, apart]) == []
+    for number, other in enumerate([{"train_size": 77}, {"t": 0.5}, {"beta": 3.0}]):
+        apart = sweep_of(
+            tmp_path / f"apart{number}", [("deep", {}), ("constrained", other)], name="c", model="vit", **other
+        )
+        assert architectures.answer([first, apart]) == []
+
+
+def test_models_are_compared_at_the_same_strength_though_validation_chooses_another(tmp_path):
+    """Of two strengths, the one that both have is compared, whichever validation prefers."""
+    first = sweep_of(tmp_path / "first", [("deep", {}), ("constrained", {"beta": 3.0})], name="a", model="resnet8")
+    both = [("deep", {}), *(("constrained", {"beta": beta}) for beta in (0.3, 3.0))]
+    second = sweep_of(tmp_path / "second", both, name="b", model="vit")
+    (text,) = architectures.answer([first, second])
+    assert text.count("β = 3") == len(text.splitlines()) == 2
 
 
 def test_policies_that_disagree_are_named(tmp_path):
-    sweep = sweep_of(tmp_path, [("deep", {}), ("constrained", {})])
-    (text,) = policies.answer([sweep])
-    deep = next(line for line in text.splitlines() if ", deep" in line)
-    assert "above the margin of 2 under every policy" in deep
-    assert "Verdict (policy reset): no." in deep
+    (text,) = policies.answer([sweep_of(tmp_path, [("deep", {}), ("constrained", {})])])
+    deep, constrained = table_rows(text)
+    assert deep["barrier against the margin"] == "above 2 under every policy"
+    assert deep["one basin"] == "no"
+    assert constrained["one basin"] == "yes"
+
+
+@pytest.mark.parametrize(
+    ("barriers", "words"),
+    [
+        ({"reset": (0.5, 0.2), "interp": (9.0, 1.0)}, "below 2 under reset; above 2 under interp"),
+        ({"reset": (0.5, 0.2), "interp": (2.5, 1.0)}, "below 2 under reset; we could not tell under interp"),
+        ({"reset": (1.9, 0.2), "interp": (2.5, 1.0)}, "we could not tell under reset and interp"),
+        ({"reset": (0.5, 0.2), "interp": (1.0, 0.9)}, "below 2 under every policy"),
+    ],
+)
+def test_each_policy_lies_on_a_side_of_the_margin_or_is_open(barriers, words, monkeypatch):
+    """Mean and half width of the largest barrier under each policy, against a margin of 2 points."""
+    estimates = {policy: Estimate(mean, half, 3) for policy, (mean, half) in barriers.items()}
+    monkeypatch.setattr(policies, "_barriers", lambda *_: estimates)
+    monkeypatch.setattr(policies, "margin_of", lambda *_: 2.0)
+    case = SimpleNamespace(tables=None)
+    assert policies._sides_words(case, SimpleNamespace(rows=[])) == words
+
+
+def test_differences_are_counted_by_the_side_of_zero():
+    gaps = [Estimate(1.0, 0.5, 3), Estimate(-1.0, 0.5, 5), Estimate(-1.0, 1.5, 3), Estimate(9.0, 0.1, 2), None]
+    assert count_sides("x", gaps, "higher") == (
+        "x: better in 1, worse in 1, not measurably different in 1 and fewer than 3 seeds in 2 of 5 cases"
+    )
+    assert count_sides("x", gaps[:1], "lower") == "x: worse in 1 of 1 case"
+    constant = Estimate(2.0, 0.0, 3)  # the same for every seed: the noise is unknown
+    assert side_of_zero(constant) == 0
+
+
+def test_a_difference_is_bold_where_its_interval_excludes_0(tmp_path):
+    """Two seeds are too few to state one."""
+    rows = [
+        SimpleNamespace(rows=[{}] * 3, gap=gap) for gap in (Estimate(-1, 0.5, 3), Estimate(1, 2, 3), Estimate(5, 1, 2))
+    ]
+    _, cell = difference_column("gap", 1, lambda _, one: one.gap)
+    cells = [cell(None, one) for one in rows]
+    assert [(one.text(1), one.bold) for one in cells] == [("−1.0 ± 0.5", True), ("1.0 ± 2.0", False), ("–", False)]
 
 
 def test_stages_are_paid_once_a_seed_and_by_every_trial_of_the_naive_loop(tmp_path):
@@ -94,10 +186,12 @@ def test_stages_are_paid_once_a_seed_and_by_every_trial_of_the_naive_loop(tmp_pa
 def test_power_says_how_many_seeds_it_would_take(tmp_path):
     sweep = sweep_of(tmp_path, [("deep", {}), ("constrained", {})])
     chosen = best_by_construction(sweep.tables)["digits", "resnet8"]
-    words = power_sentence(sweep.tables, chosen["constrained"], chosen["deep"], "accuracy")
-    assert words == "" or re.search(r"1.00 points? (would take|with)", words)
-    same = power_sentence(sweep.tables, chosen["deep"], chosen["deep"], "accuracy")
-    assert same == "These 3 seeds would show a difference of 1.00 points with > 99 % power."
+    one, deep = chosen["constrained"], chosen["deep"]
+    words = [seeds_to_show(sweep.tables, one, deep, "accuracy", points) for points in (0.2, 1.0, 20.0)]
+    needed = [int(text.replace(",", "")) for text in words if "images" not in text]
+    assert needed == sorted(needed, reverse=True)
+    assert needed[-1] == 2
+    assert seeds_to_show(sweep.tables, deep, deep, "accuracy", 1.0) == "2"
     table = power_table(sweep.tables, 1.0)
     assert len(table.rows) == 10
     halves = [float(row[5].value) for row in table.rows[:5]]

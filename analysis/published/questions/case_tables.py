@@ -1,0 +1,109 @@
+"""The form of an answer: a table with a row for each configuration, and a count of what its intervals show."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from analysis.answers.construction_table import seeds_cell
+from analysis.answers.differences import paired_difference
+from analysis.answers.verdicts import find_verdict, verdict_word
+from analysis.answers.words import LEAST_SEEDS, counted, enough_seeds, join_names, unknown_noise
+from analysis.constructions import REFERENCE, label
+from analysis.data.outcomes import By
+from analysis.data.queries import Configuration, configurations
+from analysis.output.sheet import Cell, Column, Sheet
+from analysis.published.sweeps import Case
+from stats.intervals import Estimate
+from sweeps.storage.roles import REPORTED
+
+Row = tuple[Case, Configuration]
+Entry = tuple[Column, Callable[[Case, Configuration], Cell]]
+"""A column and its cell in a row."""
+BOLD = "Mean ± half of the 95 % interval; bold: it excludes 0."
+"""How to read a table of differences."""
+OUTCOMES = {
+    "higher": ("better", "worse", "not measurably different"),
+    "lower": ("worse", "better", "not measurably different"),
+}
+"""Better direction of a metric → words for an interval above 0, one below 0, and one that holds 0."""
+
+
+def chosen_rows(cases: Iterable[Case], names: Callable[[Case], Iterable[str]]) -> list[Row]:
+    """Return the chosen configurations of the constructions that `names` lists for a case."""
+    return [(case, case.chosen[name]) for case in cases for name in names(case)]
+
+
+def reported(case: Case, construction: str) -> list[Configuration]:
+    """Return the configurations of a construction that have reported seeds, all recipes of the case's model."""
+    alike = [c for c in configurations(case.tables) if (*c.setting, c.construction) == (*case.setting, construction)]
+    return [c for c in alike if any(row["role"] in REPORTED for row in c.rows)]
+
+
+def case_table(rows: Sequence[Row], entries: Sequence[Entry], note: str) -> str:
+    """Return a table in Markdown: sweep, dataset, model, construction, the entries, seeds; then the note."""
+    names = ("sweep", "dataset", "model", "construction")
+    columns = [*(Column(name, name, name) for name in names), *(column for column, _ in entries)]
+    columns.append(Column("seeds", "seeds", "seeds"))
+    lines = []
+    for case, one in rows:
+        place = [Cell(text) for text in (case.sweep.name, *case.setting, label(one.construction))]
+        lines.append([*place, *(cell(case, one) for _, cell in entries), seeds_cell(one)])
+    return Sheet(columns, [lines], note, []).markdown().rstrip()
+
+
+def text_column(heading: str, text: Callable[[Case, Configuration], str | None]) -> Entry:
+    """Return a column of texts; an en dash where there is none."""
+    return Column(heading, heading, heading), lambda case, one: Cell(text(case, one))
+
+
+def difference_column(heading: str, digits: int, gap: Callable[[Case, Configuration], Estimate | None]) -> Entry:
+    """Return a column of paired differences, bold where the interval excludes 0.
+
+    A difference over fewer than three seeds is not stated (decision 8): the cell has an en dash.
+    """
+
+    def cell(case: Case, one: Configuration) -> Cell:
+        found = gap(case, one)
+        if found is None or not enough_seeds(found):
+            return Cell(None)
+        return Cell(found, bold=side_of_zero(found) != 0, of=len(one.rows))
+
+    return Column(heading, heading, heading, digits=digits), cell
+
+
+def gap_to_deep(case: Case, one: Configuration, metric: str) -> Estimate | None:
+    """Return the paired difference to the deep ensemble of the case; None without one."""
+    deep = case.chosen.get(REFERENCE)
+    return None if deep is None else paired_difference(case.tables, one, deep, metric)
+
+
+def deep_column(heading: str, digits: int, metric: str) -> Entry:
+    """Return a column of differences to the deep ensemble."""
+    return difference_column(heading, digits, lambda case, one: gap_to_deep(case, one, metric))
+
+
+def verdict_column(heading: str, by: By = "accuracy") -> Entry:
+    """Return a column of verdicts on the paths: `yes`, `no`, `undecided` or `not measured`."""
+    return text_column(heading, lambda case, one: verdict_word(find_verdict(case.tables, one, by=by)))
+
+
+def side_of_zero(gap: Estimate) -> int:
+    """Return 1 or −1 if the interval lies above or below 0; 0 if it holds 0, has no width, or is unknown."""
+    if gap.interval is None or unknown_noise(gap):
+        return 0
+    return 1 if gap.interval[0] > 0 else -1 if gap.interval[1] < 0 else 0
+
+
+def count_sides(subject: str, gaps: Iterable[Estimate | None], better: str) -> str:
+    """Count how many intervals show a difference: `accuracy: worse in 1 and not measurably different in 3 of 4 cases`.
+
+    Differences over fewer than three seeds are counted apart.
+    """
+    above, below, neither = OUTCOMES[better]
+    words = {1: above, -1: below, 0: neither}
+    found = list(gaps)
+    stated = [gap for gap in found if gap is not None and enough_seeds(gap)]
+    counts = Counter(words[side_of_zero(gap)] for gap in stated)
+    parts = [f"{word} in {counts[word]}" for word in ("better", "worse", neither) if counts[word]]
+    if len(found) > len(stated):
+        parts.append(f"fewer than {LEAST_SEEDS} seeds in {len(found) - len(stated)}")
+    return f"{subject}: {join_names(parts)} of {counted(len(found), 'case')}"
