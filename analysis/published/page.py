@@ -1,29 +1,30 @@
-"""Write docs/results.md and its figure from the published sweeps: the answer, ten questions, costs, reproduction.
+"""Write docs/results.md and its pictures from the published sweeps: the answer, ten questions, costs, reproduction.
 
 The page says nothing about when or where it was written: the same results give the same bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from analysis.answers.headline import accuracy_sentence, midpoint_sentence
 from analysis.answers.words import join_names
 from analysis.constructions import REFERENCE, order
 from analysis.data.configurations import is_finished
-from analysis.errors import Missing
 from analysis.figures import paths
 from analysis.output import style
 from analysis.output.sheet import Cell, Column, Sheet
+from analysis.published.pictures import Picture, draw_pictures
 from analysis.published.questions import QUESTIONS, Question
 from analysis.published.spending import spending_table
 from analysis.published.sweeps import HEADLINE, Case, Sweep, hyperparameter_words, list_cases, opened_sweeps
 from analysis.tables.main import HEADLINE_WHAT, headline_sheet
 
+ANSWER = "The answer"
+"""Title of the part that comes first."""
 PICTURE = "results/headline.png"
-"""Figure of the page, relative to it."""
+"""Figure of the answer, relative to the page."""
 START, END = "<!-- results: begin -->", "<!-- results: end -->"
 """Markers around the block that a README quotes from the page."""
-DPI = 110
 LETTERS = "abcdefghij"
 README_METRICS = ("accuracy", "member_mean_accuracy", "soup_accuracy")
 """Metrics of the table that a README shows."""
@@ -42,26 +43,34 @@ CAVEAT = (
 
 
 def write_page(published: Path, docs: Path) -> list[Path]:
-    """Write the page and its figure into the folder of the documents; return the files written.
+    """Write the page and its pictures into the folder of the documents; return the files written.
 
     Raises BadInput for a damaged sweep.
     """
-    with opened_sweeps(published) as sweeps:
-        files = [docs / "results.md"]
-        files[0].write_text(page_text(sweeps), encoding="utf-8")
-        picture = docs / PICTURE
-        if case := headline_case(sweeps):
-            picture.parent.mkdir(parents=True, exist_ok=True)
-            if _draw_headline(case, picture):
-                files.append(picture)
-    return files
+    with opened_sweeps(published) as sweeps, style.house_style():
+        pictures = _all_pictures(sweeps)
+        file = docs / "results.md"
+        file.write_text(_compose_page(sweeps, pictures), encoding="utf-8")
+        return [file, *(picture.save(docs) for some in pictures.values() for picture in some)]
 
 
 def page_text(sweeps: Sequence[Sweep]) -> str:
     """Return the page in Markdown."""
-    parts = [INTRODUCTION, "## The answer", _answer_text(sweeps), CAVEAT]
+    with style.house_style():
+        return _compose_page(sweeps, _all_pictures(sweeps))
+
+
+def _all_pictures(sweeps: Sequence[Sweep]) -> dict[str, list[Picture]]:
+    """Draw the picture of the answer and those of the questions; return them by title of their question."""
+    return {ANSWER: _headline_picture(sweeps), **{q.title: draw_pictures(q.figures, sweeps) for q in QUESTIONS}}
+
+
+def _compose_page(sweeps: Sequence[Sweep], pictures: Mapping[str, Sequence[Picture]]) -> str:
+    parts = [INTRODUCTION, f"## {ANSWER}", *(picture.markdown() for picture in pictures[ANSWER])]
+    parts += [_answer_text(sweeps), CAVEAT]
     for letter, question in zip(LETTERS, QUESTIONS, strict=True):
         parts += [f"## ({letter}) {question.title}", *_question_text(question, sweeps)]
+        parts += [picture.markdown() for picture in pictures[question.title]]
     parts += ["## Every construction", _constructions_text(sweeps), "## Sweeps", _sweeps_text(sweeps)]
     parts += ["## What it cost", _cost_text(sweeps), "## Reproduce", _reproduction_text(sweeps)]
     return "\n\n".join(parts) + "\n"
@@ -106,10 +115,7 @@ def _answer_text(sweeps: Sequence[Sweep]) -> str:
     case = headline_case(sweeps)
     if case is None:
         return NO_HEADLINE
-    lines = [f"- {sentence}" for sentence in headline_sentences(case)]
-    caption = f"Accuracy on the line between two members, and its excess over the chord ({case.where})"
-    picture = [f"![{caption}]({PICTURE})", ""] if paths.curves_by_setting(case.tables).get(case.setting) else []
-    return "\n".join([*picture, *lines])
+    return "\n".join(f"- {sentence}" for sentence in headline_sentences(case))
 
 
 def _constructions_text(sweeps: Sequence[Sweep]) -> str:
@@ -124,16 +130,13 @@ def _constructions_text(sweeps: Sequence[Sweep]) -> str:
     return "\n\n".join([*parts, HEADLINE_WHAT]) if parts else "Nothing yet."
 
 
-def _draw_headline(case: Case, file: Path) -> bool:
-    """Draw accuracy along the paths; return whether there are any."""
-    with style.house_style():
-        try:
-            figure = paths.draw(case.tables).figure
-        except Missing:
-            return False
-        style.fix_layout(figure)
-        figure.savefig(file, dpi=DPI, metadata={})
-    return True
+def _headline_picture(sweeps: Sequence[Sweep]) -> list[Picture]:
+    """Draw accuracy along the paths of the headline; nothing where there are none."""
+    case = headline_case(sweeps)
+    if case is None or not paths.curves_by_setting(case.tables).get(case.setting):
+        return []
+    caption = f"Accuracy on the line between two members, and its excess over the chord ({case.where})"
+    return [Picture(PICTURE, caption, paths.draw(case.tables).figure)]
 
 
 def _question_text(question: Question, sweeps: Sequence[Sweep]) -> list[str]:

@@ -30,10 +30,12 @@ class Question:
     """The study that would answer it, in words after `it needs`."""
     answer: Callable[[Sequence[Sweep]], list[str]]
     """Paragraphs, lists and tables in Markdown; none where nothing is measured."""
+    figures: Sequence[str] = ()
+    """Names of the report's figures that show it."""
 
 
 QUESTIONS = [
-    Question(module.TITLE, module.NEEDS, module.answer)
+    Question(module.TITLE, module.NEEDS, module.answer, getattr(module, "FIGURES", ()))
     for module in (
         connectivity_cost,
         distillation,

@@ -21,6 +21,7 @@ from analysis.published.sweeps import Case, Sweep, list_cases
 
 TITLE = "From which t on are branches in one basin?"
 NEEDS = "a sweep with `constrained` ensembles; a grid of `t` and `beta` for where"
+FIGURES = ("time_parameter", "constraint_effect")
 SYMBOLS = {"t": "t", "beta": "β"}
 """Axis of a line → its symbol."""
 

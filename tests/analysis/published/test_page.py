@@ -13,8 +13,10 @@ from analysis.data.queries import best_by_construction
 from analysis.errors import BadInput
 from analysis.published.command import run
 from analysis.published.page import END, START, page_text, quoted_block, readme_block, write_page
-from analysis.published.questions import QUESTIONS
+from analysis.published.pictures import draw_pictures
+from analysis.published.questions import QUESTIONS, trunk
 from analysis.published.sweeps import list_cases, opened_sweeps
+from tests.support.published_sweep import sweep_of
 
 TEN = 10
 
@@ -179,3 +181,13 @@ def test_a_damaged_file_of_names_is_named(published, tmp_path):
     (folder / "datasets.toml").write_text("da7a = \n")
     with pytest.raises(BadInput, match=r"datasets\.toml"), opened_sweeps(folder):
         pass
+
+
+def test_a_question_shows_the_figures_whose_data_are_published(tmp_path):
+    """Branches of four t at two strengths make one of the two figures of question (d)."""
+    points = [("deep", {})] + [("constrained", {"t": t, "beta": b}) for t in (0.0, 0.1, 0.2, 0.4) for b in (0.0, 1.0)]
+    sweep = sweep_of(tmp_path, points, details=False)
+    pictures = draw_pictures(trunk.FIGURES, [sweep])
+    assert [picture.file for picture in pictures] == ["results/time-parameter.png"]
+    assert "(results/time-parameter.png)" in of_question(page_text([sweep]), 3)
+    assert pictures[0].save(tmp_path).read_bytes().startswith(b"\x89PNG")

@@ -3,7 +3,6 @@
 import re
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from analysis.answers.power import power_table, seeds_to_show
@@ -11,20 +10,9 @@ from analysis.data.queries import best_by_construction, read_tables
 from analysis.published.questions import architectures, distillation, permutations, policies, trunk
 from analysis.published.questions.case_tables import count_sides, difference_column, side_of_zero
 from analysis.published.spending import spend
-from analysis.published.sweeps import Sweep
 from stats.intervals import Estimate
 from tests.support import synthetic_results
-
-
-def sweep_of(folder, points, *, seeds=3, name="grid", details=True, **columns) -> Sweep:
-    """A sweep of grid points: construction and its own columns, on so many seeds."""
-    rng = np.random.default_rng(3)
-    for number, (construction, own) in enumerate(points):
-        role = "reference" if construction == "deep" else "grid"
-        for seed in range(seeds):
-            made = {"role": role, "seed": seed, "data_hash": "da7a", **columns, **own}
-            synthetic_results.finished(folder, f"{name}{number}-{seed}", construction, rng, details=details, **made)
-    return Sweep(name, read_tables(folder))
+from tests.support.published_sweep import sweep_of
 
 
 def table_rows(text: str) -> list[dict[str, str]]:
