@@ -1,6 +1,8 @@
 """Accuracy halfway between two members, from table `paths`."""
 
+from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 from analysis.data.queries import Configuration, Tables, first_present
 from analysis.errors import Missing
@@ -23,15 +25,29 @@ class Midpoint:
 
 def midpoint_accuracy(tables: Tables, configuration: Configuration) -> Midpoint | None:
     """Return accuracy halfway between members under the headline BatchNorm policy; None without paths."""
+    points = _path_points(tables, configuration)
+    middle, ends = _mean_at(points, (0.5,)), _mean_at(points, (0.0, 1.0))
+    return None if middle is None or ends is None else Midpoint(middle, ends)
+
+
+def member_accuracy(tables: Tables, configuration: Configuration) -> Estimate | None:
+    """Return the mean member's accuracy (%) under the BatchNorm policy of its paths; None without paths."""
+    members: dict[Any, dict[Any, float]] = defaultdict(dict)
+    for point in _path_points(tables, configuration):
+        if point["alpha"] in (0.0, 1.0):
+            members[point["key"]][point["j"] if point["alpha"] else point["i"]] = point["accuracy"]
+    return mean_interval(sum(by_member.values()) / len(by_member) for by_member in members.values())
+
+
+def _path_points(tables: Tables, configuration: Configuration) -> list[dict[str, Any]]:
+    """Return the points on the paths under the headline BatchNorm policy; none without paths."""
     try:
         points = tables.load("paths", configuration.keys).to_pylist()
     except Missing:
-        return None
+        return []
     points = [point for point in points if point["split"] == tables.split and point["accuracy"] is not None]
     policy = first_present(tables.policies, {point["policy"] for point in points})
-    points = [point for point in points if point["policy"] == policy]
-    middle, ends = _mean_at(points, (0.5,)), _mean_at(points, (0.0, 1.0))
-    return None if middle is None or ends is None else Midpoint(middle, ends)
+    return [point for point in points if point["policy"] == policy]
 
 
 def _mean_at(points: list[dict[str, float]], alphas: tuple[float, ...]) -> Estimate | None:

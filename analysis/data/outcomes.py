@@ -31,11 +31,24 @@ def _load_columns(tables: Tables, key: str, split: str, kind: str) -> Columns:
 
 
 def by_seed(tables: Tables, rows: Sequence[Row], metric: str, split: str | None = None) -> dict[int, np.ndarray]:
-    """Return a metric's value for each image, by seed; empty if it is not a mean over images or was not stored."""
-    if metric not in PER_IMAGE:
+    """Return a metric's value for each image, by seed; empty if it is not a mean over images or was not stored.
+
+    Outcomes of paths have one BatchNorm policy: where the headline has another, q̄ has no values.
+    """
+    split = split or tables.split
+    if metric not in PER_IMAGE or (metric == "q_bar" and not _has_headline_policy(tables, rows, split)):
         return {}
-    kept = {row["seed"]: _image_values(tables, row["key"], metric, split or tables.split) for row in rows}
+    kept = {row["seed"]: _image_values(tables, row["key"], metric, split) for row in rows}
     return {seed: values for seed, values in kept.items() if values is not None}
+
+
+def _has_headline_policy(tables: Tables, rows: Sequence[Row], split: str) -> bool:
+    try:
+        policy = tables.column("q_bar", rows, split).removeprefix(f"{split}_q_bar_")
+    except Missing:
+        return False
+    stored = {str(one) for row in rows for one in _load_columns(tables, row["key"], split, "path").get("policy", ())}
+    return stored <= {policy}
 
 
 @lru_cache(maxsize=512)

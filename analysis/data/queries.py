@@ -26,12 +26,17 @@ __all__ += ["image_values", "keys_of", "mean_metric", "read_tables", "recipe_val
 __all__ += ["front_configurations", "on_front", "shared_names", "validation_front", "whole_seconds"]
 
 
+LOSS_DIGITS = 5
+"""Digits of a mean NLL (nats) that a choice looks at: below them is the rounding of networks that compute the same."""
+
+
 @lru_cache(maxsize=4)
 def best_by_construction(tables: Tables) -> dict[Setting, dict[str, Configuration]]:
     """Choose a configuration per (dataset, model) and construction, all of one recipe, so that they may be compared.
 
     First those that their sweep still chooses (verdicts.json), then those with most fresh seeds, then with most seeds,
-    then those whose validation scores satisfy the basin constraint, then by mean validation NLL. A recipe is what a
+    then those whose validation scores satisfy the basin constraint, then by mean validation NLL; those with the same
+    predictions, as after permutations, by their barrier on validation. A recipe is what a
     deep ensemble has too (training, members, width, …): the one with the most constructions, ties by number of trials,
     then by validation NLL.
     """
@@ -134,7 +139,12 @@ def _validation_accuracy(configuration: Configuration) -> float:
 
 def _rank_configuration(tables: Tables, configuration: Configuration) -> tuple[Any, ...]:
     fresh = sum(row["role"] == "fresh" for row in configuration.rows)
-    quality = -_validation_loss(configuration), _validation_accuracy(configuration)
+    barrier = mean_metric(tables, configuration, "barrier", "val")
+    quality = (
+        -round(_validation_loss(configuration), LOSS_DIGITS),
+        -math.inf if barrier is None else -barrier,
+        _validation_accuracy(configuration),
+    )
     chosen = not tables.dismissed.intersection(configuration.keys)
     return chosen, fresh, len(configuration.rows), _is_feasible(tables, configuration), *quality, configuration.keys
 

@@ -6,10 +6,12 @@ The page says nothing about when or where it was written: the same results give 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from analysis.answers.headline import accuracy_sentence, midpoint_sentence
-from analysis.answers.words import join_names
-from analysis.constructions import REFERENCE, order
+from analysis.answers.differences import paired_difference
+from analysis.answers.headline import accuracy_sentence, midpoint_sentence, worth_sentence
+from analysis.answers.words import TOO_FEW, in_words, join_names
+from analysis.constructions import REFERENCE, label, order
 from analysis.data.configurations import is_finished
+from analysis.data.queries import Configuration, Tables
 from analysis.figures import paths
 from analysis.output import style
 from analysis.output.sheet import Cell, Column, Sheet
@@ -32,14 +34,21 @@ NO_HEADLINE = "Not measured yet: the sweep `headline` is not published."
 INTRODUCTION = """# Results
 
 How good is a single basin? `make results` writes this page from the sweeps in
-[`results/published/`](publishing.md), and from nothing else. Every interval has 95 % confidence, over
-seeds and test images where both are known. The numbers are of the test split. Where a sweep has several configurations
-of a construction, validation chooses."""
-CAVEAT = (
-    "A case is a dataset, model and recipe of one sweep. Differences are paired by seed and image, without correction "
-    "for the number of questions. A verdict holds for the seeds of its row ([definitions](definitions.md)). Where a "
-    "difference is not measurable, `python -m analysis power` says how many seeds would show it."
-)
+[`results/published/`](publishing.md), and from nothing else. The numbers are of the test split. Intervals have 95 %
+confidence: over seeds and test images for means over images, over seeds (Student's t) for barriers.
+
+Networks and training sets are small, so that two processor cores suffice. Elsewhere the answer may differ: on the
+quickstart's 8×8 digits, constrained ensembles lose accuracy."""
+CAVEAT = """Of several configurations of a construction, a row has the one that was run on fresh seeds, else the one
+with most seeds; validation breaks ties. Differences are paired by seed and image, without correction for the number of
+questions. *Not measurably different*: the interval holds 0; it says what is excluded, not that two are equal.
+`python -m analysis power` says how many seeds would show a difference of a given size.
+
+A case is a dataset, model and recipe of one sweep. *t*: share of the training that branches have in common; *β*:
+strength of the constraint; *τ*, *λ*: temperature and weight of distillation; *K*: members. *Chord*: the mixture of the
+scores of a path's ends; *q̄*: mean of accuracy less chord on the paths, in points; *barrier*: the largest fall below the
+chord. *One basin*: the average path loses less than a margin against the chord, by accuracy or by loss
+([definitions](definitions.md))."""
 
 
 def write_page(published: Path, docs: Path) -> list[Path]:
@@ -83,14 +92,23 @@ def headline_case(sweeps: Sequence[Sweep]) -> Case | None:
 
 
 def headline_sentences(case: Case) -> list[str]:
-    """Return up to three sentences: halfway between members; constrained and distilled against deep ensembles."""
-    tables, chosen, deep = case.tables, case.chosen, case.chosen.get(REFERENCE)
-    sentences = [midpoint_sentence(tables, chosen)]
-    if deep and "constrained" in chosen:
-        sentences.append(accuracy_sentence(tables, chosen["constrained"], deep))
-    if deep and "distilled" in chosen:
-        sentences.append(accuracy_sentence(tables, chosen["distilled"], deep))
+    """Return what holds halfway between members, then how constrained and distilled compare with deep ensembles."""
+    deep, compared = case.chosen.get(REFERENCE), ("constrained", "distilled")
+    sentences = [midpoint_sentence(case.tables, case.chosen)]
+    if deep:
+        sentences += [
+            _quality_sentences(case.tables, case.chosen[name], deep) for name in compared if name in case.chosen
+        ]
     return [sentence for sentence in sentences if sentence]
+
+
+def _quality_sentences(tables: Tables, mine: Configuration, deep: Configuration) -> str:
+    """Compare accuracy and NLL with the deep ensemble; then say how many deep members an ensemble is worth."""
+    sentences = [accuracy_sentence(tables, mine, deep)]
+    if TOO_FEW not in sentences[0]:
+        gap = paired_difference(tables, mine, deep, "nll")
+        sentences.append(f"{in_words(f'By NLL, {label(mine.construction)}', 'deep', gap, 'nats', 3, 'lower')}.")
+    return " ".join(part for part in [*sentences, worth_sentence(tables, mine)] if part)
 
 
 def readme_block(sweeps: Sequence[Sweep]) -> str:
@@ -136,7 +154,7 @@ def _headline_picture(sweeps: Sequence[Sweep]) -> list[Picture]:
     if case is None or not paths.curves_by_setting(case.tables).get(case.setting):
         return []
     caption = f"Accuracy on the line between two members, and its excess over the chord ({case.where})"
-    return [Picture(PICTURE, caption, paths.draw(case.tables).figure)]
+    return [Picture(PICTURE, caption, paths.draw(case.tables).figure, paths.WHAT)]
 
 
 def _question_text(question: Question, sweeps: Sequence[Sweep]) -> list[str]:

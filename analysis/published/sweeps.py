@@ -13,6 +13,8 @@ from sweeps.storage.roles import REPORTED
 
 HEADLINE = "headline"
 """Name of the sweep that answers the question of the paper at the top of the page."""
+ALIGNED = "matching"
+"""Hyperparameter that says by what members were aligned."""
 SYMBOLS = {"temperature": "τ", "weight": "λ", "beta": "β", "t": "t"}
 """Hyperparameter of a construction → its symbol."""
 
@@ -78,7 +80,8 @@ class Case:
 def hyperparameter_words(configuration: Configuration) -> str:
     """Return the hyperparameters of a construction in words: `β = 1, t = 0.02`; empty if it has none."""
     values = configuration.hyperparameters
-    return ", ".join(f"{symbol} = {values[name]:.3g}" for name, symbol in SYMBOLS.items() if name in values)
+    words = [f"{symbol} = {values[name]:.3g}" for name, symbol in SYMBOLS.items() if name in values]
+    return ", ".join([*words, *([f"aligned by {values[ALIGNED]}"] if ALIGNED in values else [])])
 
 
 def list_cases(sweeps: Sequence[Sweep]) -> list[Case]:

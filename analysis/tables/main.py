@@ -17,20 +17,20 @@ CHOSEN = (
     "that was run on fresh seeds, else the one with the most seeds (ties: the basin constraint, then validation NLL). "
 )
 ANSWERED = (
-    "Soup: the centroid as one network, at 1/K of the inference cost. One basin: verdict that accuracy, loss and the "
-    "convex hull stay within the margin of the chord, for the average pair of these seeds. DEE: number of "
-    "deep-ensemble members with the same calibrated log-likelihood, with its 95 % interval; the deep ensemble is the "
-    "reference."
+    "Soup: the centroid as one network, at 1/K of the inference cost. One basin: verdict that accuracy stays within "
+    "the margin of the chord on the average path of these seeds; by loss: the same of the NLL; hull: the same of "
+    "accuracy at the centroid and random mixtures. DEE: number of deep-ensemble members with the same calibrated "
+    "log-likelihood, with its 95 % interval; the deep ensemble is the reference."
 )
 WHAT = (
-    f"{CHOSEN}Mean ± half of the 95 % interval over seeds and images of the reported split (over seeds alone for ECE, "
-    "q̄ and trials without per-image outcomes; over images alone for one seed). Calibrated log-likelihood: at the best "
+    f"{CHOSEN}Mean ± half of the 95 % interval over seeds and images of the reported split (over seeds alone for ECE "
+    "and trials without per-image outcomes; over images alone for one seed). Calibrated log-likelihood: at the best "
     f"temperature, cross-validated on test (Ashukha 2020). {ANSWERED} "
     "Bold: the best mean among configurations in one basin by accuracy, regardless of significance."
 )
 HEADLINE_WHAT = (
-    f"{CHOSEN}Mean ± half of the 95 % interval over seeds and images of the reported split (over seeds alone for q̄ "
-    f"and trials without per-image outcomes; over images alone for one seed). {ANSWERED}"
+    f"{CHOSEN}Mean ± half of the 95 % interval over seeds and images of the reported split (over seeds alone for "
+    f"trials without per-image outcomes; over images alone for one seed). {ANSWERED}"
 )
 """How to read the table below the answers."""
 NEEDS = "quickstart"

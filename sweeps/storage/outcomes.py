@@ -138,10 +138,22 @@ def _jensen_gap(source: Source) -> Array | None:
     return None if members is None or ensemble is None else members - ensemble
 
 
+def _path_excess(source: Source) -> Array | None:
+    """Return the mean excess over the chord of all networks on paths: its mean over images is q̄."""
+    columns = source("path")
+    if "correct" not in columns:
+        return None
+    units = (columns["weights"] == 1).any(axis=1)
+    corners = columns["correct"][units][columns["weights"][units].argmax(axis=1).argsort()]
+    lost = accuracy_shortfall(columns["weights"][~units], corners, columns["correct"][~units])
+    return np.asarray(-lost.mean(axis=0)) if len(lost) else None
+
+
 PER_IMAGE: dict[str, Callable[[Source], Array | None]] = {
     **{metric: _mean_of("ensemble", metric) for metric in ("accuracy", "nll", LIKELIHOOD)},
     **{f"member_mean_{metric}": _mean_of("member", metric) for metric in ("accuracy", "nll")},
     **{f"soup_{metric}": _mean_of("soup", metric) for metric in ("accuracy", "nll")},
     "jensen_gap": _jensen_gap,
+    "q_bar": _path_excess,
 }
-"""Metric → its value per image, whose mean is the metric."""
+"""Metric → its value per image, whose mean is the metric; q̄ is that of the policy of the path's outcomes."""

@@ -7,7 +7,7 @@ from analysis.answers.construction_table import seeds_cell
 from analysis.answers.differences import paired_difference
 from analysis.answers.verdicts import find_verdict, verdict_word
 from analysis.answers.words import LEAST_SEEDS, counted, enough_seeds, join_names, unknown_noise
-from analysis.constructions import REFERENCE, label
+from analysis.constructions import REFERENCE, label, order
 from analysis.data.outcomes import By
 from analysis.data.queries import Configuration, configurations
 from analysis.output.sheet import Cell, Column, Sheet
@@ -18,13 +18,16 @@ from sweeps.storage.roles import REPORTED
 Row = tuple[Case, Configuration]
 Entry = tuple[Column, Callable[[Case, Configuration], Cell]]
 """A column and its cell in a row."""
+ALIGNED = ("permuted",)
+"""Constructions whose members compute what those of the deep ensemble do."""
 BOLD = "Mean ± half of the 95 % interval; bold: it excludes 0."
 """How to read a table of differences."""
 OUTCOMES = {
     "higher": ("better", "worse", "not measurably different"),
     "lower": ("worse", "better", "not measurably different"),
+    "": ("larger", "smaller", "not measurably different"),
 }
-"""Better direction of a metric → words for an interval above 0, one below 0, and one that holds 0."""
+"""Better direction of a metric, if it has one → words for an interval above 0, one below 0, and one that holds 0."""
 
 
 def chosen_rows(cases: Iterable[Case], names: Callable[[Case], Iterable[str]]) -> list[Row]:
@@ -36,6 +39,12 @@ def reported(case: Case, construction: str) -> list[Configuration]:
     """Return the configurations of a construction that have reported seeds, all recipes of the case's model."""
     alike = [c for c in configurations(case.tables) if (*c.setting, c.construction) == (*case.setting, construction)]
     return [c for c in alike if any(row["role"] in REPORTED for row in c.rows)]
+
+
+def rivals(case: Case) -> list[str]:
+    """Return the constructions that may differ from the deep ensemble of the case: all but it and its permutations."""
+    chosen = case.chosen.keys()
+    return order(chosen - {REFERENCE, *ALIGNED}) if REFERENCE in chosen else []
 
 
 def case_table(rows: Sequence[Row], entries: Sequence[Entry], note: str) -> str:
@@ -81,6 +90,21 @@ def deep_column(heading: str, digits: int, metric: str) -> Entry:
     return difference_column(heading, digits, lambda case, one: gap_to_deep(case, one, metric))
 
 
+def training_column() -> Entry:
+    """Return a column of what an ensemble cost to train, teachers included, in units of its deep ensemble."""
+    return text_column("training ÷ deep", _training_ratio)
+
+
+def _training_ratio(case: Case, one: Configuration) -> str | None:
+    deep = case.chosen.get(REFERENCE)
+    passes = [_mean_passes(of) for of in (one, deep) if of is not None]
+    return f"{passes[0] / passes[1]:.2f}" if len(passes) == 2 and passes[1] else None
+
+
+def _mean_passes(one: Configuration) -> float:
+    return sum((row.get("passes") or 0) + (row.get("teacher_passes") or 0) for row in one.rows) / len(one.rows)
+
+
 def verdict_column(heading: str, by: By = "accuracy") -> Entry:
     """Return a column of verdicts on the paths: `yes`, `no`, `undecided` or `not measured`."""
     return text_column(heading, lambda case, one: verdict_word(find_verdict(case.tables, one, by=by)))
@@ -103,7 +127,7 @@ def count_sides(subject: str, gaps: Iterable[Estimate | None], better: str) -> s
     found = list(gaps)
     stated = [gap for gap in found if gap is not None and enough_seeds(gap)]
     counts = Counter(words[side_of_zero(gap)] for gap in stated)
-    parts = [f"{word} in {counts[word]}" for word in ("better", "worse", neither) if counts[word]]
+    parts = [f"{word} in {counts[word]}" for word in (*sorted((above, below)), neither) if counts[word]]
     if len(found) > len(stated):
         parts.append(f"fewer than {LEAST_SEEDS} seeds in {len(found) - len(stated)}")
     return f"{subject}: {join_names(parts)} of {counted(len(found), 'case')}"

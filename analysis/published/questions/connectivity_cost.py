@@ -13,6 +13,7 @@ from analysis.published.questions.case_tables import (
     deep_column,
     gap_to_deep,
     text_column,
+    training_column,
 )
 from analysis.published.sweeps import Case, Sweep, list_cases
 
@@ -38,12 +39,15 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
             lines.append(f"{words}; {count_sides('NLL', nll, 'lower')}.")
     entries = [
         deep_column("accuracy − deep (points)", 2, "accuracy"),
-        text_column("seeds for 1 point", _seeds_for_a_point),
+        text_column("seeds to show 1 point", _seeds_for_a_point),
         deep_column("NLL − deep (nats)", 3, "nll"),
+        training_column(),
     ]
     note = (
-        f"{BOLD} Seeds for 1 point: number of seeds with which a true difference of 1 point would show with 80 % "
-        "power, with as many test images."
+        f"{BOLD} Seeds to show 1 point: number of seeds with which a true difference of 1 point would show with 80 % "
+        "power, with as many test images; a rough guide, as its variances come from these seeds. Training ÷ deep: "
+        "passes of training, forward and backward, in units of the deep ensemble's. SWE is one run: its loss is that "
+        "of connectivity and of less training."
     )
     return ["\n".join(lines), case_table(rows, entries, note)]
 

@@ -17,6 +17,7 @@ from analysis.published.questions.case_tables import (
     difference_column,
     gap_to_deep,
     text_column,
+    training_column,
     verdict_column,
 )
 from analysis.published.sweeps import Case, Sweep, hyperparameter_words, list_cases
@@ -30,14 +31,16 @@ NEEDS = (
 ENTRIES = [
     text_column("at", lambda _, one: hyperparameter_words(one)),
     deep_column("accuracy − deep (points)", 2, "accuracy"),
+    deep_column("NLL − deep (nats)", 3, "nll"),
     difference_column("accuracy − constrained (points)", 2, lambda case, one: _gap_to_constrained(case, one)),
     text_column("share of the accuracy gap closed", lambda case, one: _share_words(case, one, "accuracy")),
     text_column("share of the NLL gap closed", lambda case, one: _share_words(case, one, "nll")),
+    training_column(),
     verdict_column("one basin"),
 ]
 NOTE = (
     f"{BOLD} Share: of the gap from constrained to deep, with its 95 % interval; no gap: the gap is within the noise, "
-    "or constrained is better."
+    "or constrained is better. Training ÷ deep: passes of training, those of the teachers included."
 )
 
 
@@ -49,6 +52,7 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
         return []
     counts = [
         count_sides("- Distilled vs. deep, accuracy", [gap_to_deep(*row, "accuracy") for row in rows], "higher"),
+        count_sides("- Distilled vs. deep, NLL", [gap_to_deep(*row, "nll") for row in rows], "lower"),
         count_sides("- Distilled vs. constrained, accuracy", [_gap_to_constrained(*row) for row in rows], "higher"),
     ]
     lines = "\n".join(f"{words}." for words in counts)

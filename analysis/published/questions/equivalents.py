@@ -3,30 +3,24 @@
 from collections.abc import Sequence
 
 from analysis.answers.worth import worth_cell
-from analysis.constructions import REFERENCE, order
-from analysis.published.questions.case_tables import case_table, chosen_rows, text_column
-from analysis.published.sweeps import Case, Sweep, list_cases
+from analysis.published.questions.case_tables import case_table, chosen_rows, rivals, text_column
+from analysis.published.sweeps import Sweep, list_cases
 
 TITLE = "How many deep members is each construction worth?"
 NEEDS = "a sweep with `deep` ensembles of two members or more, and another construction of the same recipe"
 
-ALIGNED = ("permuted",)
-"""Constructions whose members compute what those of the deep ensemble do: worth as many, by construction."""
 NOTE = (
     "Number of deep members with the same calibrated log-likelihood (DEE), with its 95 % interval over seeds and "
-    "images; over the images alone for one seed. An end beyond the curve of the deep ensemble is unknown: > K or < 1."
+    "images; over the images alone for one seed. An end beyond the curve of the deep ensemble is unknown: > K or < 1. "
+    "Permuted ensembles compute what deep ones do, and are left out."
 )
 
 
 def answer(sweeps: Sequence[Sweep]) -> list[str]:
     """State the deep-ensemble equivalent of each construction, with its interval."""
-    rows = [(case, one) for case, one in chosen_rows(list_cases(sweeps), _compared) if worth_cell(case.tables, one)]
+    rows = [(case, one) for case, one in chosen_rows(list_cases(sweeps), rivals) if worth_cell(case.tables, one)]
     entries = [
         text_column("members", lambda _, one: str(one.hyperparameters.get("members", "–"))),
         text_column("worth (deep members)", lambda case, one: worth_cell(case.tables, one)),
     ]
     return [case_table(rows, entries, NOTE)] if rows else []
-
-
-def _compared(case: Case) -> list[str]:
-    return order(case.chosen.keys() - {REFERENCE, *ALIGNED})

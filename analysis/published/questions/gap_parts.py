@@ -2,29 +2,44 @@
 
 from collections.abc import Sequence
 
-from analysis.constructions import REFERENCE, facts, order
-from analysis.published.questions.case_tables import BOLD, case_table, chosen_rows, deep_column
-from analysis.published.sweeps import Case, Sweep, list_cases
+from analysis.constructions import capitalised, order
+from analysis.published.questions.case_tables import (
+    BOLD,
+    Row,
+    case_table,
+    chosen_rows,
+    count_sides,
+    deep_column,
+    gap_to_deep,
+    rivals,
+)
+from analysis.published.sweeps import Sweep, list_cases
 
 TITLE = "Is the difference to the deep ensemble due to members or to diversity?"
-NEEDS = "a sweep with `deep` and `constrained` or `distilled` ensembles of one recipe, on three seeds or more"
+NEEDS = "a sweep with `deep` ensembles and others of one recipe, on three seeds or more"
 NOTE = (
     f"{BOLD} The NLL of an ensemble is the mean NLL of its members less the Jensen gap, which is what their diversity "
-    "contributes. So the last difference is the first less the second."
+    "contributes: a smaller gap is less diversity. The last difference is the first less the second (each is rounded)."
 )
 
 
 def answer(sweeps: Sequence[Sweep]) -> list[str]:
     """State the differences of the members' mean NLL and of the Jensen gap, and that of the NLL, which they make."""
-    rows = chosen_rows(list_cases(sweeps), _compared)
+    rows = chosen_rows(list_cases(sweeps), rivals)
+    if not rows:
+        return []
     entries = [
         deep_column("mean NLL of members − deep (nats)", 3, "member_mean_nll"),
         deep_column("Jensen gap − deep (nats)", 3, "jensen_gap"),
         deep_column("NLL − deep (nats)", 3, "nll"),
     ]
-    return [case_table(rows, entries, NOTE)] if rows else []
+    names = order({one.construction for _, one in rows})
+    lines = [_count_words(name, [row for row in rows if row[1].construction == name]) for name in names]
+    return ["\n".join(lines), case_table(rows, entries, NOTE)]
 
 
-def _compared(case: Case) -> list[str]:
-    chosen = case.chosen.keys()
-    return [name for name in order(chosen) if REFERENCE in facts(name).compared_with and REFERENCE in chosen]
+def _count_words(name: str, rows: Sequence[Row]) -> str:
+    start = f"- {capitalised(name)} vs. deep, mean NLL of members"
+    members = count_sides(start, [gap_to_deep(*row, "member_mean_nll") for row in rows], "lower")
+    diversity = count_sides("Jensen gap", [gap_to_deep(*row, "jensen_gap") for row in rows], "")
+    return f"{members}; {diversity}."

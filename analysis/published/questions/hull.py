@@ -12,9 +12,11 @@ from analysis.published.sweeps import Sweep, list_cases
 TITLE = "Is the hull of pairwise connected members a basin?"
 NEEDS = "a sweep with a connected construction and `hull_points`"
 NOTE = (
-    "Verdicts over these seeds, with simultaneous 95 % bounds. yes (≤ x): the average path, or the centroid and the "
-    "average random point of the hull, is at most x worse than the chord, and the margin is larger. no (≥ x): some "
-    "path, or some point, is at least x worse, which is more than the margin. undecided: neither is shown."
+    "Verdicts for these seeds, from the images of the paths, with one-sided 95 % bounds that hold for all points of a "
+    "verdict together. Hull: the centroid and a few random points. yes (≤ x): the average path, or the centroid and "
+    "the average random point, is at most x worse than the chord, which is less than the margin; a bound below 0 is "
+    "written 0. no (≥ x): some path, or some point, is at least x worse, which is more than the margin. So yes is "
+    "about the average pair: a single one may be worse. undecided: neither is shown."
 )
 
 
@@ -31,7 +33,7 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
         if hull is not None and verdict_word(find_verdict(case.tables, one)) == "yes"
     ]
     count = (
-        f"Of {len(rows)} connected ensembles, {len(hulls)} have paths in one basin. Of the hulls of these, "
+        f"Of {len(rows)} ensembles that aim at one basin, {len(hulls)} have paths in one. Of the hulls of these, "
         f"{hulls.count('yes')} are in one basin, {hulls.count('no')} are not, {hulls.count('undecided')} are undecided."
     )
     entries = [

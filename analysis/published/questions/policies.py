@@ -12,7 +12,7 @@ from analysis.published.sweeps import Case, Sweep, list_cases
 from analysis.tables.alignment import measured_policies
 from stats.intervals import Estimate, mean_interval
 
-TITLE = "How far do verdicts depend on the BatchNorm policy?"
+TITLE = "How far do barriers depend on the BatchNorm policy?"
 NEEDS = "a sweep of a model with BatchNorm and two `policies` or more, on two seeds or more"
 NOTE = (
     "Largest barrier under each policy: mean ± half of the 95 % t interval over seeds. One basin: by accuracy, "
