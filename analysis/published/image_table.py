@@ -12,7 +12,7 @@ import pyarrow.compute
 from analysis.constructions import REFERENCE
 from analysis.data.results import Row
 from analysis.published import image_codes
-from sweeps.storage.outcomes import LISTS
+from sweeps.storage.outcomes import LISTS, ROUNDED
 
 SPLIT = "test"
 MIXED = ("path", "hull")
@@ -33,6 +33,7 @@ def trim(table: pa.Table, row: Row) -> pa.Table:
 
 def encode(table: pa.Table) -> pa.Table:
     """Replace each list of half-precision values by the bytes and levels of `image_codes`."""
+    table = _with_note(table, None)
     widths = [image_codes.COARSE if kind in MIXED else image_codes.WIDTH for kind in table["kind"].to_pylist()]
     for name, columns in CODED.items():
         place, field = table.schema.get_field_index(name), table.schema.field(name)
@@ -54,7 +55,13 @@ def decode(table: pa.Table) -> pa.Table:
         what = {key: text for key, text in (field.metadata or {}).items() if key != b"levels"}
         table = table.drop_columns([codes, levels])
         table = table.add_column(place, pa.field(name, HALVES, metadata=what or None), pa.array(values, HALVES))
-    return table
+    return _with_note(table, b"test rows of a published trial, values per image rounded")
+
+
+def _with_note(table: pa.Table, note: bytes | None) -> pa.Table:
+    """Say in the metadata that values are rounded, or no longer say it."""
+    metadata = {name: text for name, text in (table.schema.metadata or {}).items() if name != ROUNDED}
+    return table.replace_schema_metadata((metadata | ({ROUNDED: note} if note else {})) or None)
 
 
 _PARTS = ((0, pa.binary()), (1, HALVES))

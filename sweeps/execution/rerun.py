@@ -19,6 +19,7 @@ from basin.training.loop import DivergedError
 from basin.trial import SECTIONS, Trial, overlay, run, trial_of_names
 from sweeps.execution.remeasuring import trial_of_row
 from sweeps.storage.columns import TIMING
+from sweeps.storage.outcomes import LISTS, ROUNDED
 from sweeps.storage.schemas import SCHEMAS
 from sweeps.storage.store import Row, Store, progress_columns, tables_of, tables_of_diverged, tables_of_stopped
 
@@ -59,6 +60,8 @@ class Rerun:
     differences: tuple[Difference, ...]
     circumstances: Mapping[str, tuple[Any, Any]]
     """Column of the row → its value then and now, where they differ."""
+    published: bool = False
+    """True if the stored results per image are those of a published sweep: some rows, and rounded losses."""
 
 
 def rerun_trial(store: Store, key: str, folder: Path, place: Place) -> Rerun:
@@ -77,7 +80,11 @@ def rerun_trial(store: Store, key: str, folder: Path, place: Place) -> Rerun:
     differences, columns = _compare_trials(store, again, key)
     now = collect_provenance() | tables["trials"][0]
     changed = {name: (row.get(name), now.get(name)) for name in CIRCUMSTANCES if row.get(name) != now.get(name)}
-    return Rerun(again, key, columns, tuple(differences), {name: pair for name, pair in changed.items() if pair[1]})
+    outcomes = store.table_path("outcomes", key)
+    return Rerun(
+        again, key, columns, tuple(differences), {name: pair for name, pair in changed.items() if pair[1]},
+        published=outcomes.exists() and is_rounded(store.table("outcomes", key)),
+    )  # fmt: skip
 
 
 def rebuild_trial(row: Row) -> Trial:
@@ -137,12 +144,27 @@ def _compare_trials(store: Store, again: Store, key: str) -> tuple[list[Differen
         if not (store.table_path(name, key).exists() and again.table_path(name, key).exists()):
             continue
         old, new = store.table(name, key), again.table(name, key)
+        if is_rounded(old):
+            old, new = _exact_part(old, new)
         for column in _compared_columns(name, old, new):
             columns += 1
             difference = _compare_columns(name, column, old[column], new[column])
             if difference:
                 differences.append(difference)
     return differences, columns
+
+
+def is_rounded(table: pa.Table) -> bool:
+    """Tell whether a table of results per image came back from publishing."""
+    return ROUNDED in (table.schema.metadata or {})
+
+
+def _exact_part(old: pa.Table, new: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Return the columns that publishing keeps exactly, and of the new table the splits and kinds that it keeps."""
+    kept = set(zip(old["split"].to_pylist(), old["kind"].to_pylist(), strict=True))
+    places = zip(new["split"].to_pylist(), new["kind"].to_pylist(), strict=True)
+    rows = new.filter(pa.array([place in kept for place in places]))
+    return old.drop_columns(list(LISTS)), rows.drop_columns(list(LISTS))
 
 
 def _compared_columns(name: str, old: pa.Table, new: pa.Table) -> list[str]:

@@ -16,6 +16,8 @@ Array = NDArray[Any]
 Columns = dict[str, Array]
 """Column → [rows, images] of one kind, as `decode` returns them."""
 LISTS = ("nll", "calibrated_nll", "accuracy_per_image")
+ROUNDED = b"rounded"
+"""Entry in the metadata of a table that came back from publishing: some rows, whose lists have rounded values."""
 LIKELIHOOD = "calibrated_log_likelihood"
 PLAIN = ("policy", "size", "judged")
 

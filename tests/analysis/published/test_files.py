@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -13,8 +14,13 @@ from analysis.answers.worth import deep_equivalent
 from analysis.data.queries import best_by_construction, read_tables
 from analysis.errors import BadInput
 from analysis.published.files import list_published, publish, restore, study_summary
+from sweeps.execution.rerun import rerun_trial
 from sweeps.storage.outcomes import decode
+from sweeps.storage.store import Store
+from sweeps.storage.table_file import encode_table
+from tests.support.kept_trials import key_of, make_sweep
 from tests.support.published_sweep import MANIFEST, STUDY
+from tests.support.tiny_trial import place
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +152,25 @@ def test_verdicts_come_from_the_sweep_where_it_recorded_them(sweep, restored, tm
     assert read.verdict.bounds.weakest_high == np.inf
     wider = judge_configuration(again, one, by="loss", margin=0.5)
     assert (wider.verdict.margin, wider.verdict.bounds.weakest_high < np.inf) == (0.5, True)
+
+
+def test_a_restored_trial_is_run_again_with_the_same_bits(image_cache, tmp_path):
+    """What publishing rounds is left out, and what it keeps is compared: a changed bit is found."""
+    store = make_sweep(tmp_path / "results", image_cache)
+    study = tmp_path / "study.toml"
+    study.write_text(STUDY)
+    publish(store.folder, tmp_path / "published/mine", study)
+    restore(tmp_path / "published/mine", tmp_path / "restored/mine")
+    restored, key = Store(tmp_path / "restored/mine"), key_of(store, "constrained")
+    where = place(tmp_path / "unused", image_cache)
+    done = rerun_trial(restored, key, tmp_path / "again", where)
+    assert done.published
+    assert not done.differences
+    table = restored.table("outcomes", key)
+    bits = table["correct"].to_pylist()
+    bits[-1] = bytes([bits[-1][0] ^ 128, *bits[-1][1:]])
+    place_of = table.schema.get_field_index("correct")
+    changed = table.set_column(place_of, table.schema.field("correct"), pa.array(bits, pa.binary()))
+    restored.table_path("outcomes", key).write_bytes(encode_table(changed))
+    (difference,) = rerun_trial(restored, key, tmp_path / "once more", where).differences
+    assert (difference.table, difference.column, difference.count) == ("outcomes", "correct", 1)
