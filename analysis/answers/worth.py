@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from analysis.constructions import REFERENCE
+from analysis.constructions import REFERENCE, facts
 from analysis.data import outcomes
 from analysis.data.outcomes import LIKELIHOOD
 from analysis.data.queries import Configuration, Tables, deep_ensembles, mean_metric
@@ -44,10 +44,10 @@ def deep_like(tables: Tables, like: Configuration) -> list[Configuration]:
 
 
 def worth_cell(tables: Tables, configuration: Configuration) -> str | None:
-    """Return the text of a table cell. A deep ensemble equals its own members by definition: it is the reference."""
-    if configuration.construction == REFERENCE:
-        members = configuration.hyperparameters.get("members")
-        return f"{members} (reference)" if members else None
+    """Return the text of a table cell. Deep ensembles, permuted or not, equal their own members by definition."""
+    members, name = configuration.hyperparameters.get("members"), configuration.construction
+    if name == REFERENCE or facts(name).aligned:
+        return f"{members} ({'reference' if name == REFERENCE else f'as {REFERENCE}'})" if members else None
     return in_text(deep_equivalent(tables, configuration))
 
 

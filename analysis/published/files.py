@@ -112,9 +112,18 @@ def dataset_names(folder: Path) -> dict[str, str]:
 
     Raises BadInput if the file is damaged.
     """
+    return {key: name for key, name in _read_datasets(folder).items() if isinstance(name, str)}
+
+
+def dataset_notes(folder: Path) -> dict[str, str]:
+    """Return what `datasets.toml` says of datasets, by name; none without the file. Raises BadInput if damaged."""
+    return dict(_read_datasets(folder).get("notes", {}))
+
+
+def _read_datasets(folder: Path) -> dict[str, Any]:
     file = folder / "datasets.toml"
     try:
-        return {key: str(name) for key, name in tomllib.loads(file.read_text(encoding="utf-8")).items()}
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as error:

@@ -171,7 +171,13 @@ def _sweeps_text(sweeps: Sequence[Sweep]) -> str:
         "searched trials have none. The commits are those of the code that ran them; *with changes*: not all of it "
         "was committed."
     )
+    facts = {dataset: words for sweep in sweeps for dataset, words in sweep.notes.items() if _shows(sweep, dataset)}
+    note += "".join(f"\n\n{dataset}: {words}" for dataset, words in facts.items())
     return Sheet([Column(name, name, name) for name in names], [rows], note, []).markdown().rstrip()
+
+
+def _shows(sweep: Sweep, dataset: str) -> bool:
+    return any(shown == dataset for shown, _ in sweep.tables.settings)
 
 
 def _sweep_facts(sweep: Sweep) -> list[str]:

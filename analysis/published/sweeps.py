@@ -1,14 +1,14 @@
 """Published sweeps as tables to ask, each on its own: sweeps differ in recipe, and share no reference."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from analysis.data.queries import Configuration, Setting, Tables, best_by_construction, read_tables
-from analysis.published.files import dataset_names, list_published, restore, study_summary
+from analysis.published.files import dataset_names, dataset_notes, list_published, restore, study_summary
 from sweeps.storage.roles import REPORTED
 
 HEADLINE = "headline"
@@ -27,6 +27,8 @@ class Sweep:
     tables: Tables
     summary: str = ""
     """What the study file says it is about."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Dataset → what a reader must know of its images."""
 
     @cached_property
     def cases(self) -> list["Case"]:
@@ -100,5 +102,5 @@ def opened_sweeps(folder: Path) -> Iterator[list[Sweep]]:
         for published in list_published(folder):
             restore(published, Path(storage, published.name))
             tables = read_tables(Path(storage, published.name), datasets=names)
-            sweeps.append(Sweep(published.name, tables, study_summary(published)))
+            sweeps.append(Sweep(published.name, tables, study_summary(published), dataset_notes(folder)))
         yield sweeps

@@ -7,7 +7,7 @@ from analysis.answers.construction_table import seeds_cell
 from analysis.answers.differences import paired_difference
 from analysis.answers.verdicts import find_verdict, verdict_word
 from analysis.answers.words import LEAST_SEEDS, counted, enough_seeds, join_names, unknown_noise
-from analysis.constructions import REFERENCE, label, order
+from analysis.constructions import REFERENCE, facts, label, order
 from analysis.data.outcomes import By
 from analysis.data.queries import Configuration, configurations
 from analysis.output.sheet import Cell, Column, Sheet
@@ -18,8 +18,6 @@ from sweeps.storage.roles import REPORTED
 Row = tuple[Case, Configuration]
 Entry = tuple[Column, Callable[[Case, Configuration], Cell]]
 """A column and its cell in a row."""
-ALIGNED = ("permuted",)
-"""Constructions whose members compute what those of the deep ensemble do."""
 BOLD = "Mean ± half of the 95 % interval; bold: it excludes 0."
 """How to read a table of differences."""
 OUTCOMES = {
@@ -44,7 +42,7 @@ def reported(case: Case, construction: str) -> list[Configuration]:
 def rivals(case: Case) -> list[str]:
     """Return the constructions that may differ from the deep ensemble of the case: all but it and its permutations."""
     chosen = case.chosen.keys()
-    return order(chosen - {REFERENCE, *ALIGNED}) if REFERENCE in chosen else []
+    return [name for name in order(chosen - {REFERENCE}) if not facts(name).aligned] if REFERENCE in chosen else []
 
 
 def case_table(rows: Sequence[Row], entries: Sequence[Entry], note: str) -> str:

@@ -164,11 +164,15 @@ def test_datasets_have_the_names_that_a_file_gives_to_their_images(published, tm
     folder = shutil.copytree(published, tmp_path / "published")
     with opened_sweeps(folder) as sweeps:
         (before,) = {case.where for case in list_cases(sweeps)}
-    (folder / "datasets.toml").write_text('da7a = "Ten things, a copy"\nbeef = "Others"\n')
+    notes = '[notes]\n"Ten things, a copy" = "with stains."\n"Others" = "unseen."\n'
+    (folder / "datasets.toml").write_text(f'da7a = "Ten things, a copy"\nbeef = "Others"\n{notes}')
     with opened_sweeps(folder) as sweeps:
         (after,) = {case.where for case in list_cases(sweeps)}
         assert f"({after})" in list_cases(sweeps)[0].words
-        assert after in page_text(sweeps)
+        page = page_text(sweeps)
+        assert after in page
+        assert "Ten things, a copy: with stains." in page
+        assert "unseen" not in page
     dataset, _, model = before.partition(", ")
     assert dataset
     assert after == f"Ten things, a copy, {model}"
