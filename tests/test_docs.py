@@ -143,6 +143,22 @@ def test_the_results_of_the_gallery_fill_every_table_and_are_small(tmp_path):
     assert {path.suffix for path in kept if path.is_file()} == {".parquet", ".json"}
 
 
+def test_the_page_of_the_paper_names_studies_figures_and_tables_that_exist(root):
+    from analysis.output.registry import figure_entries, table_entries
+    from sweeps.study.catalog import STUDIES
+
+    cells = [
+        line.split("|")[2:4] for line in (root / "docs/paper.md").read_text().splitlines() if line.startswith("| ")
+    ]
+    studies = {name for study, _ in cells for name in re.findall(r"`([a-z-]+)`", study)}
+    assert len(studies) > 3
+    assert studies <= STUDIES.keys()
+    for kind, entries in (("figure", figure_entries()), ("table", table_entries())):
+        named = {name for _, shown in cells for name in re.findall(rf"{kind} `(\w+)`", shown)}
+        assert named
+        assert named <= {entry.name for entry in entries}
+
+
 def test_decisions_are_listed_by_their_titles(root):
     folder = root / "docs/decisions"
     index = (folder / "README.md").read_text(encoding="utf-8")

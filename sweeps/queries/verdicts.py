@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from basin.connectivity.batchnorm import HEADLINE
 from basin.environment import Place
 from basin.files import read_object, write_atomically
 from basin.strict_json import dump_json
@@ -27,7 +28,7 @@ MEASURES: dict[str, tuple[Literal["accuracy", "nll"], Literal["path", "hull"]]] 
 }
 """Name of a verdict → the score it compares, and the networks it is about."""
 SPLITS = ("val", "test")
-SCORES = ("accuracy", "member_mean_accuracy", "nll", "soup_accuracy", "soup_nll")
+SCORES = ("accuracy", "member_mean_accuracy", "nll", "soup_accuracy", "soup_nll", f"q_bar_{HEADLINE}")
 """Metrics that are means over images, reported with intervals over seeds and images."""
 VERSION = 2
 """Version of the entries; entries of other versions are recomputed."""

@@ -8,6 +8,7 @@ from analysis.data.outcomes import by_seed, by_size
 from analysis.data.queries import configurations, estimate_metric, image_values, read_tables
 from stats.intervals import estimate as over_both
 from stats.verdicts import bounds, decide
+from tests.support import synthetic_results
 from tests.support.synthetic_outcomes import bits, outcomes, shortfalls
 from tests.support.synthetic_results import trial, write, write_real
 
@@ -170,3 +171,15 @@ def test_only_judged_pairs_are_judged(tmp_path):
     write_real(tmp_path, "outcomes", "deep0", rows)
     tables = read_tables(tmp_path)
     assert judge_configuration(tables, configurations(tables)[0]).weakest.startswith("members 0 and 1 ")
+
+
+def test_the_mean_of_q_bar_over_images_is_that_of_the_row(tmp_path):
+    """Of the policy that outcomes have; under another there is no interval over images."""
+    tables = read_tables(synthetic_results.sweep(tmp_path, {}, {"deep": 3, "swe": 3}))
+    for one in configurations(tables):
+        values = image_values(tables, one.rows, "q_bar")
+        for row in one.rows:
+            assert values[row["seed"]].mean() == pytest.approx(row["test_q_bar_reset"], abs=1e-6)
+        assert estimate_metric(tables, one, "q_bar").images == len(values[0])
+    other, _ = store(tmp_path / "other", "deep", test_q_bar_interp=-3.0)
+    assert image_values(other, configurations(other)[0].rows, "q_bar") == {}
