@@ -170,7 +170,7 @@ def _print_rerun(done: "Rerun", keep: Path | None) -> None:
     if keep:
         console().print(f"networks and tables are in {done.store.folder}")
     if done.published:
-        console().print("published results: losses of each image, which are rounded, are not compared")
+        console().print("published results per image are a rounded part: losses and validation images are not compared")
     if not done.differences:
         console().print(f"same: all {done.columns} columns of its tables are equal, bit for bit")
         return

@@ -1,6 +1,5 @@
 """Accuracy halfway between two members, from table `paths`."""
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,15 +27,6 @@ def midpoint_accuracy(tables: Tables, configuration: Configuration) -> Midpoint 
     points = _path_points(tables, configuration)
     middle, ends = _mean_at(points, (0.5,)), _mean_at(points, (0.0, 1.0))
     return None if middle is None or ends is None else Midpoint(middle, ends)
-
-
-def member_accuracy(tables: Tables, configuration: Configuration) -> Estimate | None:
-    """Return the mean member's accuracy (%) under the BatchNorm policy of its paths; None without paths."""
-    members: dict[Any, dict[Any, float]] = defaultdict(dict)
-    for point in _path_points(tables, configuration):
-        if point["alpha"] in (0.0, 1.0):
-            members[point["key"]][point["j"] if point["alpha"] else point["i"]] = point["accuracy"]
-    return mean_interval(sum(by_member.values()) / len(by_member) for by_member in members.values())
 
 
 def _path_points(tables: Tables, configuration: Configuration) -> list[dict[str, Any]]:

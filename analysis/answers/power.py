@@ -7,8 +7,8 @@ from analysis.errors import Missing
 from analysis.output.sheet import Cell, Column, Sheet
 from stats.power import Components, estimate_components, images_needed, judge_design, seeds_needed
 
-UNITS = {"accuracy": ("point", "points", 2), "nll": ("nat", "nats", 3)}
-"""Metric → its unit for one, for several, and digits."""
+UNITS = {"accuracy": ("points", 2), "nll": ("nats", 3)}
+"""Metric → its unit and digits."""
 SEEDS = (2, 3, 5, 10, 20)
 IMAGES = (1, 4)
 """Multiples of the test images that the table shows."""
@@ -55,12 +55,12 @@ def power_table(tables: Tables, difference: float, metric: str = "accuracy") -> 
             pilot = values[0].shape[1]
             start = [Cell(dataset), Cell(model), Cell(f"{label(name)} − deep")]
             counts = [pilot * more for more in IMAGES] if pilot > 1 else [1]
-            blocks.append([[*start, *row] for row in _design_rows(components, difference, counts, UNITS[metric][2])])
+            blocks.append([[*start, *row] for row in _design_rows(components, difference, counts, UNITS[metric][1])])
             keys += [*by_name[name].keys, *deep.keys]
     if not blocks:
         raise Missing("no construction shares two seeds with a deep ensemble of its recipe")
     note = (
-        f"A true difference of {difference:g} {UNITS[metric][1]}: half width of the 95 % interval to expect, and the "
+        f"A true difference of {difference:g} {UNITS[metric][0]}: half width of the 95 % interval to expect, and the "
         "probability that it excludes 0. Variances are those of the seeds there are. images = 1: over seeds alone. "
         "seeds needed: for 80 % power."
     )

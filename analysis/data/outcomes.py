@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -31,24 +32,14 @@ def _load_columns(tables: Tables, key: str, split: str, kind: str) -> Columns:
 
 
 def by_seed(tables: Tables, rows: Sequence[Row], metric: str, split: str | None = None) -> dict[int, np.ndarray]:
-    """Return a metric's value for each image, by seed; empty if it is not a mean over images or was not stored.
-
-    Outcomes of paths have one BatchNorm policy: where the headline has another, q̄ has no values.
-    """
+    """Return a metric's value for each image, by seed; empty if it is not a mean over images or was not stored."""
     split = split or tables.split
-    if metric not in PER_IMAGE or (metric == "q_bar" and not _has_headline_policy(tables, rows, split)):
+    with suppress(Missing):
+        metric = tables.column(metric, rows, split).removeprefix(f"{split}_")  # with its policy, if it has one
+    if metric not in PER_IMAGE:
         return {}
     kept = {row["seed"]: _image_values(tables, row["key"], metric, split) for row in rows}
     return {seed: values for seed, values in kept.items() if values is not None}
-
-
-def _has_headline_policy(tables: Tables, rows: Sequence[Row], split: str) -> bool:
-    try:
-        policy = tables.column("q_bar", rows, split).removeprefix(f"{split}_q_bar_")
-    except Missing:
-        return False
-    stored = {str(one) for row in rows for one in _load_columns(tables, row["key"], split, "path").get("policy", ())}
-    return stored <= {policy}
 
 
 @lru_cache(maxsize=512)

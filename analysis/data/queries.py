@@ -35,10 +35,9 @@ def best_by_construction(tables: Tables) -> dict[Setting, dict[str, Configuratio
     """Choose a configuration per (dataset, model) and construction, all of one recipe, so that they may be compared.
 
     First those that their sweep still chooses (verdicts.json), then those with most fresh seeds, then with most seeds,
-    then those whose validation scores satisfy the basin constraint, then by mean validation NLL; those with the same
-    predictions, as after permutations, by their barrier on validation. A recipe is what a
-    deep ensemble has too (training, members, width, …): the one with the most constructions, ties by number of trials,
-    then by validation NLL.
+    then those whose validation scores satisfy the basin constraint, then by mean validation NLL to five digits, then by
+    barrier on validation. A recipe is what a deep ensemble has too (training, members, width, …): the one with the most
+    constructions, ties by number of trials, then by validation NLL.
     """
     best: dict[Setting, dict[str, Configuration]] = {}
     for setting, of_setting in _by_setting(configurations(tables)).items():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from analysis.answers.differences import paired_difference
 from analysis.answers.headline import accuracy_sentence, midpoint_sentence, worth_sentence
-from analysis.answers.words import TOO_FEW, in_words, join_names
+from analysis.answers.words import enough_seeds, in_words, join_names
 from analysis.constructions import REFERENCE, label, order
 from analysis.data.configurations import is_finished
 from analysis.data.queries import Configuration, Tables
@@ -37,17 +37,17 @@ How good is a single basin? `make results` writes this page from the sweeps in
 [`results/published/`](publishing.md), and from nothing else. The numbers are of the test split. Intervals have 95 %
 confidence: over seeds and test images for means over images, over seeds (Student's t) for barriers.
 
-Networks and training sets are small, so that two processor cores suffice. Elsewhere the answer may differ: on the
-quickstart's 8×8 digits, constrained ensembles lose accuracy."""
+Networks and training sets are small, so that two processor cores suffice. Elsewhere the answer may differ, as on the
+digits of the [tutorial](tutorial.md)."""
 CAVEAT = """Of several configurations of a construction, a row has the one that was run on fresh seeds, else the one
-with most seeds; validation breaks ties. Differences are paired by seed and image, without correction for the number of
-questions. *Not measurably different*: the interval holds 0; it says what is excluded, not that two are equal.
-`python -m analysis power` says how many seeds would show a difference of a given size.
+with most seeds; validation breaks ties. Tables of a grid list all. Differences are paired by seed and image, without
+correction for the number of questions. *Not measurably different*: the interval holds 0; it says what is excluded, not
+that two are equal. `python -m analysis power` says how many seeds would show a difference of a given size.
 
 A case is a dataset, model and recipe of one sweep. *t*: share of the training that branches have in common; *β*:
 strength of the constraint; *τ*, *λ*: temperature and weight of distillation; *K*: members. *Chord*: the mixture of the
 scores of a path's ends; *q̄*: mean of accuracy less chord on the paths, in points; *barrier*: the largest fall below the
-chord. *One basin*: the average path loses less than a margin against the chord, by accuracy or by loss
+chord. *One basin*: the average path is shown to lose less than a margin against the chord, by accuracy or by loss
 ([definitions](definitions.md))."""
 
 
@@ -104,9 +104,8 @@ def headline_sentences(case: Case) -> list[str]:
 
 def _quality_sentences(tables: Tables, mine: Configuration, deep: Configuration) -> str:
     """Compare accuracy and NLL with the deep ensemble; then say how many deep members an ensemble is worth."""
-    sentences = [accuracy_sentence(tables, mine, deep)]
-    if TOO_FEW not in sentences[0]:
-        gap = paired_difference(tables, mine, deep, "nll")
+    sentences, gap = [accuracy_sentence(tables, mine, deep)], paired_difference(tables, mine, deep, "nll")
+    if enough_seeds(gap):
         sentences.append(f"{in_words(f'By NLL, {label(mine.construction)}', 'deep', gap, 'nats', 3, 'lower')}.")
     return " ".join(part for part in [*sentences, worth_sentence(tables, mine)] if part)
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from analysis.errors import Missing
 from analysis.output import style
 from analysis.output.registry import figure_entries
-from analysis.published.sweeps import Sweep
+from analysis.published.sweeps import HEADLINE, Sweep
 
 DPI = 110
 
@@ -43,7 +43,7 @@ def draw_pictures(names: Sequence[str], sweeps: Sequence[Sweep]) -> list[Picture
     entries = {entry.name: entry for entry in figure_entries()}
     pictures = []
     for name in names:
-        for sweep in sweeps:
+        for sweep in sorted(sweeps, key=lambda sweep: (sweep.name != HEADLINE, sweep.name)):
             try:
                 figure = entries[name].make(sweep.tables).figure  # type: ignore[union-attr]  # a figure's, not a table's
             except Missing:

@@ -5,10 +5,18 @@ from itertools import chain, product
 from analysis.answers.construction_table import seeds_cell
 from analysis.constructions import REFERENCE
 from analysis.data.columns import is_score
-from analysis.data.queries import Configuration, Setting, Tables, configurations, keys_of, recipe_values, shared_names
+from analysis.data.queries import (
+    Configuration,
+    Setting,
+    Tables,
+    configurations,
+    estimate_metric,
+    keys_of,
+    recipe_values,
+    shared_names,
+)
 from analysis.errors import Missing
 from analysis.output.sheet import Cell, Column, Sheet
-from stats.intervals import mean_interval
 
 TITLE = "Alignment"
 QUESTION = "Can permutations connect independent networks?"
@@ -16,7 +24,7 @@ WHAT = (
     "Connectivity q̄ and largest barrier of deep ensembles, as trained and after alignment by permutations of hidden "
     "units (Git Re-Basin, Ainsworth 2023), by width, matching method and BatchNorm policy of mixed networks (reset: "
     "re-estimated; interp: interpolated; repair: Jordan 2023). Permuted networks compute the same functions, so only "
-    "these numbers change. Mean ± half of the 95 % t interval over seeds."
+    "these numbers change. Mean ± half of the 95 % interval over seeds, and over images for q̄ where they are stored."
 )
 NEEDS = "alignment"
 
@@ -44,7 +52,7 @@ def build(tables: Tables) -> Sheet:
         for setting, rows in chosen.items()
     ]
     keys = keys_of(chain.from_iterable(chosen.values()))
-    return Sheet(columns, blocks, f"Split: {tables.split}. Mean ± half of the 95 % t interval over seeds.", keys)
+    return Sheet(columns, blocks, f"Split: {tables.split}. Mean ± half of the 95 % interval.", keys)
 
 
 def _recipe_rows(group: list[Configuration]) -> list[Configuration]:
@@ -81,5 +89,5 @@ def _table_row(tables: Tables, setting: Setting, configuration: Configuration, n
     width, seeds = configuration.hyperparameters.get("width"), len(configuration.rows)
     cells = [Cell(*setting[:1]), Cell(setting[1]), Cell("–" if width is None else f"{width:g}")]
     cells += [Cell(_matching_method(configuration)), seeds_cell(configuration)]
-    values = [mean_interval(configuration.by_seed(f"{tables.split}_{name}").values()) for name in names]
+    values = [estimate_metric(tables, configuration, name) for name in names]
     return [*cells, *(Cell(value, of=seeds) for value in values)]

@@ -160,7 +160,7 @@ def is_rounded(table: pa.Table) -> bool:
 
 
 def _exact_part(old: pa.Table, new: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Return the columns that publishing keeps exactly, and of the new table the splits and kinds that it keeps."""
+    """Return both tables without lists, which publishing rounds; the new one with the rows that it keeps."""
     kept = set(zip(old["split"].to_pylist(), old["kind"].to_pylist(), strict=True))
     places = zip(new["split"].to_pylist(), new["kind"].to_pylist(), strict=True)
     rows = new.filter(pa.array([place in kept for place in places]))

@@ -6,7 +6,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from basin.connectivity.batchnorm import HEADLINE
 from stats.intervals import Estimate, estimate_by_seed
 from sweeps.storage.outcomes import PER_IMAGE, decode
 
@@ -20,14 +19,9 @@ def estimate_scores(
         values = {row["seed"]: row[name] for row in rows if row.get(name := f"{split}_{metric}") is not None}
         images = {}
         for row, table in zip(rows, tables, strict=True):
-            per_image = PER_IMAGE[_per_image_name(metric)](partial(decode, table, split))
+            per_image = PER_IMAGE[metric](partial(decode, table, split))
             if per_image is not None:
                 images[row["seed"]] = per_image
         if estimate := estimate_by_seed(values, images):
             estimates[metric] = estimate
     return estimates
-
-
-def _per_image_name(metric: str) -> str:
-    """Return the name of a metric in `PER_IMAGE`, where q̄ is that of the headline policy, as outcomes of paths are."""
-    return metric.removesuffix(f"_{HEADLINE}")

@@ -84,9 +84,7 @@ def shortfalls(
     column = {"accuracy": "correct", "nll": "nll"}[by]
     if column not in mixed:
         raise ValueError("outcomes without losses: expected a trial with outcome_nll=true")
-    units = (ends["weights"] == 1).any(axis=1)
-    order = ends["weights"][units].argmax(axis=1).argsort()
-    corners = ends[column][units][order]
+    corners = _corners(ends, column)
     formula = {"accuracy": accuracy_shortfall, "nll": loss_shortfall}[by]
     if kind == "hull":
         values = formula(mixed["weights"], corners, mixed[column])
@@ -94,7 +92,7 @@ def shortfalls(
             return Shortfalls(values[None], [(0, 0)], [0.0])
         together = np.stack([np.broadcast_to(values[0], values[1:].shape), values[1:]], axis=1)
         return Shortfalls(together, [(0, p) for p in range(1, len(values))], [0.0, 1.0])
-    return _path_shortfalls(ends, ~units, corners, column, formula, judged)
+    return _path_shortfalls(ends, ~_is_end(ends), corners, column, formula, judged)
 
 
 def _path_shortfalls(
@@ -145,10 +143,27 @@ def _path_excess(source: Source) -> Array | None:
     columns = source("path")
     if "correct" not in columns:
         return None
-    units = (columns["weights"] == 1).any(axis=1)
-    corners = columns["correct"][units][columns["weights"][units].argmax(axis=1).argsort()]
-    lost = accuracy_shortfall(columns["weights"][~units], corners, columns["correct"][~units])
+    inside = ~_is_end(columns)
+    lost = accuracy_shortfall(columns["weights"][inside], _corners(columns, "correct"), columns["correct"][inside])
     return np.asarray(-lost.mean(axis=0)) if len(lost) else None
+
+
+def _centroid_excess(source: Source) -> Array | None:
+    """Return what the centroid gains over the mean member, with the same BatchNorm policy, in accuracy points."""
+    paths, hull = source("path"), source("hull")
+    if "correct" not in paths or "correct" not in hull:
+        return None
+    return np.asarray(100.0 * (hull["correct"][0] - _corners(paths, "correct").mean(axis=0)))
+
+
+def _is_end(columns: Columns) -> Array:
+    return np.asarray((columns["weights"] == 1).any(axis=1))
+
+
+def _corners(columns: Columns, name: str) -> Array:
+    """Return the values of the members at the ends of paths, [members, images]."""
+    ends = _is_end(columns)
+    return np.asarray(columns[name][ends][columns["weights"][ends].argmax(axis=1).argsort()])
 
 
 PER_IMAGE: dict[str, Callable[[Source], Array | None]] = {
@@ -156,6 +171,7 @@ PER_IMAGE: dict[str, Callable[[Source], Array | None]] = {
     **{f"member_mean_{metric}": _mean_of("member", metric) for metric in ("accuracy", "nll")},
     **{f"soup_{metric}": _mean_of("soup", metric) for metric in ("accuracy", "nll")},
     "jensen_gap": _jensen_gap,
-    "q_bar": _path_excess,
+    "q_bar_reset": _path_excess,
+    "centroid_gap_reset": _centroid_excess,
 }
-"""Metric → its value per image, whose mean is the metric; q̄ is that of the policy of the path's outcomes."""
+"""Metric → its value per image, whose mean is the metric. Outcomes of mixed networks have the policy `reset`."""

@@ -8,6 +8,7 @@ from analysis.data.outcomes import by_seed, by_size
 from analysis.data.queries import configurations, estimate_metric, image_values, read_tables
 from stats.intervals import estimate as over_both
 from stats.verdicts import bounds, decide
+from sweeps.storage.outcomes import PER_IMAGE
 from tests.support import synthetic_results
 from tests.support.synthetic_outcomes import bits, outcomes, shortfalls
 from tests.support.synthetic_results import trial, write, write_real
@@ -183,3 +184,15 @@ def test_the_mean_of_q_bar_over_images_is_that_of_the_row(tmp_path):
         assert estimate_metric(tables, one, "q_bar").images == len(values[0])
     other, _ = store(tmp_path / "other", "deep", test_q_bar_interp=-3.0)
     assert image_values(other, configurations(other)[0].rows, "q_bar") == {}
+
+
+def test_what_the_centroid_gains_is_of_one_policy_and_one_set_of_images():
+    """Two members and their centroid on four images, by hand: 2, 1 and 3 are right."""
+    member, other, centroid = [1, 1, 0, 0], [0, 1, 0, 0], [1, 1, 1, 0]
+    kinds = {
+        "path": {"weights": np.array([[1.0, 0.0], [0.0, 1.0]]), "correct": np.array([member, other], dtype=bool)},
+        "hull": {"weights": np.array([[0.5, 0.5]]), "correct": np.array([centroid], dtype=bool)},
+    }
+    values = PER_IMAGE["centroid_gap_reset"](lambda kind: kinds[kind])
+    assert values.tolist() == [50, 0, 100, 0]
+    assert PER_IMAGE["centroid_gap_reset"](lambda kind: {}) is None

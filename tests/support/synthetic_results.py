@@ -172,7 +172,7 @@ def finished(
     row |= {"seconds": 2.0 * size + rng.uniform(), "teacher_forwards": row["teacher_passes"]}
     row |= {"stage_seconds": None if construction == "curve" else 3.0 * size * (construction != "swe")}
     row |= {"member_distance": 0.9 / (1 + row.get("beta", 0.0)) + 0.02 * rng.normal()}
-    row |= metrics(construction, rng, shift)
+    row |= metrics(construction, rng, shift) | columns
     if details:
         kept = synthetic_outcomes.outcomes(key, construction, rng, size)
         write_real(folder, "outcomes", key, kept)

@@ -9,8 +9,8 @@ import numpy as np
 from analysis.answers.differences import estimate_values, paired_samples
 from analysis.answers.words import in_words
 from analysis.constructions import REFERENCE
-from analysis.data.queries import Configuration
-from analysis.published.questions.case_tables import Row, reported
+from analysis.data.queries import Configuration, deep_reference
+from analysis.published.questions.case_tables import Row, reported, start_word
 from analysis.published.sweeps import Case, Sweep, hyperparameter_words, list_cases
 
 TITLE = "ResNet against ViT: does the model matter?"
@@ -20,7 +20,7 @@ NEEDS = (
 )
 CONNECTED = "constrained"
 METRICS = (("accuracy", "points", 2, "higher"), ("nll", "nats", 3, "lower"))
-ALIKE = ("data_hash", "train_size", "epochs", "beta", "t", "share_init", "constraint")
+ALIKE = ("data_hash", "train_size", "epochs", "beta", "t", "constraint")
 """Columns that two models must have in common."""
 
 
@@ -34,14 +34,14 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
     return ["\n".join(lines)] if lines else []
 
 
-def _by_place(cases: Sequence[Case]) -> dict[tuple[str, ...], dict[str, Row]]:
+def _by_place(cases: Sequence[Case]) -> dict[tuple[object, ...], dict[str, Row]]:
     """Return the constrained ensembles of the same images, budget, β and t by model; of several, that of most seeds."""
-    chosen: dict[tuple[str, ...], dict[str, Row]] = defaultdict(dict)
+    chosen: dict[tuple[object, ...], dict[str, Row]] = defaultdict(dict)
     for case in cases:
         if REFERENCE not in case.chosen:
             continue
         for one in reported(case, CONNECTED):
-            place = case.setting[0], *(str(one.rows[0].get(name)) for name in ALIKE)
+            place = case.setting[0], start_word(one), *(str(one.rows[0].get(name)) for name in ALIKE)
             known = chosen[place].get(case.setting[1])
             if known is None or len(one.rows) > len(known[1].rows):
                 chosen[place][case.setting[1]] = case, one
@@ -67,5 +67,6 @@ def _difference_sentence(first: Row, second: Row, metric: str, unit: str, digits
 
 
 def _gap(case: Case, one: Configuration, metric: str) -> np.ndarray | None:
-    values = paired_samples(case.tables, [one, case.chosen[REFERENCE]], [metric] * 2)
+    deep = deep_reference(case.tables, one)
+    values = None if deep is None else paired_samples(case.tables, [one, deep], [metric] * 2)
     return None if values is None else values[0] - values[1]

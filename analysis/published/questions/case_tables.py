@@ -1,7 +1,7 @@
 """The form of an answer: a table with a row for each configuration, and a count of what its intervals show."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from analysis.answers.construction_table import seeds_cell
 from analysis.answers.differences import paired_difference
@@ -9,7 +9,7 @@ from analysis.answers.verdicts import find_verdict, verdict_word
 from analysis.answers.words import LEAST_SEEDS, counted, enough_seeds, join_names, unknown_noise
 from analysis.constructions import REFERENCE, facts, label, order
 from analysis.data.outcomes import By
-from analysis.data.queries import Configuration, configurations
+from analysis.data.queries import Configuration, configurations, deep_reference, estimate_metric
 from analysis.output.sheet import Cell, Column, Sheet
 from analysis.published.sweeps import Case
 from stats.intervals import Estimate
@@ -18,6 +18,8 @@ from sweeps.storage.roles import REPORTED
 Row = tuple[Case, Configuration]
 Entry = tuple[Column, Callable[[Case, Configuration], Cell]]
 """A column and its cell in a row."""
+FEW = f"fewer than {LEAST_SEEDS} seeds"
+COARSE = "too coarse for an interval"
 BOLD = "Mean ± half of the 95 % interval; bold: it excludes 0."
 """How to read a table of differences."""
 OUTCOMES = {
@@ -43,6 +45,11 @@ def rivals(case: Case) -> list[str]:
     """Return the constructions that may differ from the deep ensemble of the case: all but it and its permutations."""
     chosen = case.chosen.keys()
     return [name for name in order(chosen - {REFERENCE}) if not facts(name).aligned] if REFERENCE in chosen else []
+
+
+def start_word(one: Configuration) -> str:
+    """Return what members start from: a shared network, or an initialisation each."""
+    return "own" if one.hyperparameters.get("share_init") is False else "shared"
 
 
 def case_table(rows: Sequence[Row], entries: Sequence[Entry], note: str) -> str:
@@ -78,8 +85,8 @@ def difference_column(heading: str, digits: int, gap: Callable[[Case, Configurat
 
 
 def gap_to_deep(case: Case, one: Configuration, metric: str) -> Estimate | None:
-    """Return the paired difference to the deep ensemble of the case; None without one."""
-    deep = case.chosen.get(REFERENCE)
+    """Return the paired difference to the deep ensemble of the same recipe; None without one."""
+    deep = deep_reference(case.tables, one)
     return None if deep is None else paired_difference(case.tables, one, deep, metric)
 
 
@@ -94,13 +101,30 @@ def training_column() -> Entry:
 
 
 def _training_ratio(case: Case, one: Configuration) -> str | None:
-    deep = case.chosen.get(REFERENCE)
-    passes = [_mean_passes(of) for of in (one, deep) if of is not None]
-    return f"{passes[0] / passes[1]:.2f}" if len(passes) == 2 and passes[1] else None
+    deep = deep_reference(case.tables, one)
+    mine, others = _mean_passes(one), None if deep is None else _mean_passes(deep)
+    return f"{mine / others:.2f}" if mine and others else None
 
 
-def _mean_passes(one: Configuration) -> float:
-    return sum((row.get("passes") or 0) + (row.get("teacher_passes") or 0) for row in one.rows) / len(one.rows)
+def _mean_passes(one: Configuration) -> float | None:
+    """Return the passes of training, teachers included, as a mean over seeds; None if a row does not say."""
+    passes = [row["passes"] + (row.get("teacher_passes") or 0) for row in one.rows if row.get("passes") is not None]
+    return sum(passes) / len(passes) if len(passes) == len(one.rows) else None
+
+
+def metric_column(heading: str, digits: int, metric: str) -> Entry:
+    """Return a column of means over seeds."""
+    column = Column(heading, heading, heading, digits=digits)
+    return column, lambda case, one: Cell(estimate_metric(case.tables, one, metric), of=len(one.rows))
+
+
+def width_column() -> Entry:
+    """Return a column of widths: `×2`."""
+    return text_column("width", lambda _, one: _width_text(one.hyperparameters.get("width")))
+
+
+def _width_text(width: float | None) -> str | None:
+    return None if width is None else f"×{width:g}"
 
 
 def verdict_column(heading: str, by: By = "accuracy") -> Entry:
@@ -118,14 +142,23 @@ def side_of_zero(gap: Estimate) -> int:
 def count_sides(subject: str, gaps: Iterable[Estimate | None], better: str) -> str:
     """Count how many intervals show a difference: `accuracy: worse in 1 and not measurably different in 3 of 4 cases`.
 
-    Differences over fewer than three seeds are counted apart.
+    Differences over fewer than three seeds, and such as are the same for every seed, are counted apart.
     """
     above, below, neither = OUTCOMES[better]
-    words = {1: above, -1: below, 0: neither}
-    found = list(gaps)
-    stated = [gap for gap in found if gap is not None and enough_seeds(gap)]
-    counts = Counter(words[side_of_zero(gap)] for gap in stated)
-    parts = [f"{word} in {counts[word]}" for word in (*sorted((above, below)), neither) if counts[word]]
-    if len(found) > len(stated):
-        parts.append(f"fewer than {LEAST_SEEDS} seeds in {len(found) - len(stated)}")
+    found = [_outcome(gap, {1: above, -1: below, 0: neither}) for gap in gaps]
+    counts = Counter(found)
+    named = [*sorted((above, below)), neither, COARSE, FEW]
+    parts = [f"{word} in {counts[word]}" for word in named if counts[word]]
     return f"{subject}: {join_names(parts)} of {counted(len(found), 'case')}"
+
+
+def _outcome(gap: Estimate | None, words: Mapping[int, str]) -> str:
+    if gap is None or not enough_seeds(gap):
+        return FEW
+    return COARSE if unknown_noise(gap) else words[side_of_zero(gap)]
+
+
+def by_construction(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Group rows by construction, in the order of tables."""
+    names = order({one.construction for _, one in rows})
+    return {name: [row for row in rows if row[1].construction == name] for name in names}

@@ -7,6 +7,7 @@ from analysis.constructions import REFERENCE, capitalised
 from analysis.data.queries import Configuration
 from analysis.published.questions.case_tables import (
     BOLD,
+    by_construction,
     case_table,
     chosen_rows,
     count_sides,
@@ -31,12 +32,10 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
     if not rows:
         return []
     lines = []
-    for name in CONNECTED:
-        mine = [row for row in rows if row[1].construction == name]
-        if mine:
-            accuracy, nll = ([gap_to_deep(*row, metric) for row in mine] for metric in ("accuracy", "nll"))
-            words = count_sides(f"- {capitalised(name)} vs. deep, accuracy", accuracy, "higher")
-            lines.append(f"{words}; {count_sides('NLL', nll, 'lower')}.")
+    for name, mine in by_construction(rows).items():
+        accuracy, nll = ([gap_to_deep(*row, metric) for row in mine] for metric in ("accuracy", "nll"))
+        words = count_sides(f"- {capitalised(name)} vs. deep, accuracy", accuracy, "higher")
+        lines.append(f"{words}; {count_sides('NLL', nll, 'lower')}.")
     entries = [
         deep_column("accuracy − deep (points)", 2, "accuracy"),
         text_column("seeds to show 1 point", _seeds_for_a_point),

@@ -1,11 +1,12 @@
 """State the share of the gap that distillation closes, by temperature τ and constraint strength β."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from analysis.answers.differences import paired_difference, share_closed
-from analysis.answers.words import interval_ends, signed
+from analysis.answers.words import enough_seeds, interval_ends, signed
 from analysis.constructions import REFERENCE
-from analysis.data.queries import Configuration, configuration_families
+from analysis.data.queries import Configuration, configuration_families, deep_reference
 from analysis.errors import Missing
 from analysis.published.questions.case_tables import (
     BOLD,
@@ -22,25 +23,17 @@ from analysis.published.questions.case_tables import (
 )
 from analysis.published.sweeps import Case, Sweep, hyperparameter_words, list_cases
 from stats.intervals import Estimate
+from sweeps.storage.roles import REPORTED
 
 TITLE = "How much does distillation give back?"
 NEEDS = (
     "a sweep with `deep`, `constrained` and `distilled` ensembles of one recipe; "
     "a grid of `temperature` and `beta` for where"
 )
-ENTRIES = [
-    text_column("at", lambda _, one: hyperparameter_words(one)),
-    deep_column("accuracy − deep (points)", 2, "accuracy"),
-    deep_column("NLL − deep (nats)", 3, "nll"),
-    difference_column("accuracy − constrained (points)", 2, lambda case, one: _gap_to_constrained(case, one)),
-    text_column("share of the accuracy gap closed", lambda case, one: _share_words(case, one, "accuracy")),
-    text_column("share of the NLL gap closed", lambda case, one: _share_words(case, one, "nll")),
-    training_column(),
-    verdict_column("one basin"),
-]
 NOTE = (
-    f"{BOLD} Share: of the gap from constrained to deep, with its 95 % interval; no gap: the gap is within the noise, "
-    "or constrained is better. Training ÷ deep: passes of training, those of the teachers included."
+    f"{BOLD} Constrained: the one of *Every construction*. Share: of the gap from it to deep, with its 95 % interval; "
+    "no gap: the gap is within the noise, or constrained is better. Training ÷ deep: passes of training, those of the "
+    "teachers included."
 )
 
 
@@ -70,8 +63,8 @@ def _grid(case: Case) -> list[Row]:
         families = configuration_families(case.tables, "distilled", ["temperature", "beta"])
     except Missing:
         return []
-    family = families.get(case.setting, [])
-    if not family or "search" in {row["role"] for row in family[0].rows}:
+    family = [one for one in families.get(case.setting, []) if any(row["role"] in REPORTED for row in one.rows)]
+    if len(family) < 2:
         return []
     places = sorted(family, key=lambda one: (one.hyperparameters["temperature"], one.hyperparameters["beta"]))
     return [(case, one) for one in places]
@@ -81,14 +74,29 @@ def _gap_to_constrained(case: Case, one: Configuration) -> Estimate | None:
     return paired_difference(case.tables, one, case.chosen["constrained"], "accuracy")
 
 
-def _share_words(case: Case, distilled: Configuration, metric: str) -> str:
+def _share_words(metric: str, case: Case, distilled: Configuration) -> str:
     """Format the closed share in percent: `62 % (40 to 85)`; `no gap` where the gap may be 0 or is none."""
-    low, high = case.chosen["constrained"], case.chosen[REFERENCE]
+    low, high = case.chosen["constrained"], deep_reference(case.tables, distilled)
+    if high is None:
+        return "–"
     share = share_closed(case.tables, low=low, between=distilled, high=high, metric=metric)
-    if share is None:
+    if share is None or not enough_seeds(share):
         return "–"
     gap = paired_difference(case.tables, high, low, metric)
     lost = gap is not None and gap.mean * (1 if metric == "accuracy" else -1) > 0
     if share.interval is None or share.value is None or not lost:
         return "no gap"
     return f"{signed(100 * share.value, 0)} % ({interval_ends(100 * share.interval[0], 100 * share.interval[1], 0)})"
+
+
+ENTRIES = [
+    text_column("at", lambda _, one: hyperparameter_words(one)),
+    deep_column("accuracy − deep (points)", 2, "accuracy"),
+    deep_column("NLL − deep (nats)", 3, "nll"),
+    difference_column("accuracy − constrained (points)", 2, _gap_to_constrained),
+    text_column("share of the accuracy gap closed", partial(_share_words, "accuracy")),
+    text_column("share of the NLL gap closed", partial(_share_words, "nll")),
+    training_column(),
+    verdict_column("one basin"),
+]
+"""Columns of the chosen configurations and of the grids."""

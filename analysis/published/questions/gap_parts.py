@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from analysis.constructions import capitalised, order
+from analysis.constructions import capitalised
 from analysis.published.questions.case_tables import (
     BOLD,
     Row,
+    by_construction,
     case_table,
     chosen_rows,
     count_sides,
@@ -33,8 +34,7 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
         deep_column("Jensen gap − deep (nats)", 3, "jensen_gap"),
         deep_column("NLL − deep (nats)", 3, "nll"),
     ]
-    names = order({one.construction for _, one in rows})
-    lines = [_count_words(name, [row for row in rows if row[1].construction == name]) for name in names]
+    lines = [_count_words(name, mine) for name, mine in by_construction(rows).items()]
     return ["\n".join(lines), case_table(rows, entries, NOTE)]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from analysis.answers.judgements import bound_words
 from analysis.answers.verdicts import find_verdict, judge_configuration, verdict_word
+from analysis.answers.words import counted
 from analysis.constructions import connected
 from analysis.data.outcomes import By
 from analysis.published.questions.case_tables import Entry, case_table, chosen_rows, text_column
@@ -33,8 +34,8 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
         if hull is not None and verdict_word(find_verdict(case.tables, one)) == "yes"
     ]
     count = (
-        f"Of {len(rows)} ensembles that aim at one basin, {len(hulls)} have paths in one. Of the hulls of these, "
-        f"{hulls.count('yes')} are in one basin, {hulls.count('no')} are not, {hulls.count('undecided')} are undecided."
+        f"Of {counted(len(rows), 'ensemble')} built to lie in one basin, paths do in {len(hulls)}. Of their hulls, in "
+        f"one basin: {hulls.count('yes')}; not: {hulls.count('no')}; undecided: {hulls.count('undecided')}."
     )
     entries = [
         _verdict_column("paths, accuracy (points)", "accuracy"),

@@ -14,6 +14,7 @@ from analysis.published.questions.case_tables import (
     reported,
     text_column,
     verdict_column,
+    width_column,
 )
 from analysis.published.sweeps import Case, Sweep, list_cases
 from analysis.tables import alignment
@@ -31,12 +32,12 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
         return []
     policies = dict.fromkeys(policy for case, one in rows for policy in alignment.measured_policies(case.tables, [one]))
     entries = [
-        text_column("width", lambda _, one: _value(one, "width")),
-        text_column("aligned by", lambda _, one: _value(one, "matching")),
+        width_column(),
+        text_column("aligned by", lambda _, one: one.hyperparameters.get("matching")),
         *(_barrier_column(policy) for policy in policies),
         verdict_column("one basin"),
     ]
-    note = f"Largest barrier of permuted ensembles less that of the deep ensemble that they come from. {BOLD}"
+    note = f"Largest barrier of permuted ensembles minus that of the deep ensemble that they come from. {BOLD}"
     return [case_table(rows, entries, note), *_alignment_tables(cases)]
 
 
@@ -53,11 +54,6 @@ def _alignment_tables(cases: Sequence[Case]) -> list[str]:
 def _permuted_by_width(case: Case) -> list[Row]:
     chosen = reported(case, "permuted")
     return [(case, c) for c in sorted(chosen, key=lambda c: (c.hyperparameters.get("width") or 0.0, c.keys))]
-
-
-def _value(one: Configuration, name: str) -> str | None:
-    value = one.hyperparameters.get(name)
-    return f"×{value:g}" if isinstance(value, float) else value
 
 
 def _barrier_column(policy: str) -> Entry:

@@ -7,7 +7,14 @@ from analysis.answers.words import join_names
 from analysis.constructions import order
 from analysis.data.queries import Configuration
 from analysis.output.sheet import Cell, Column
-from analysis.published.questions.case_tables import Entry, case_table, reported, text_column, verdict_column
+from analysis.published.questions.case_tables import (
+    Entry,
+    case_table,
+    reported,
+    text_column,
+    verdict_column,
+    width_column,
+)
 from analysis.published.sweeps import Case, Sweep, list_cases
 from analysis.tables.alignment import measured_policies
 from stats.intervals import Estimate, mean_interval
@@ -16,7 +23,7 @@ TITLE = "How far do barriers depend on the BatchNorm policy?"
 NEEDS = "a sweep of a model with BatchNorm and two `policies` or more, on two seeds or more"
 NOTE = (
     "Largest barrier under each policy: mean ± half of the 95 % t interval over seeds. One basin: by accuracy, "
-    "under the first policy of the sweep."
+    "under `reset`."
 )
 
 
@@ -33,7 +40,7 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
         return []
     policies = dict.fromkeys(policy for row in rows for policy in _barriers(*row))
     entries = [
-        text_column("width", lambda _, one: _width_text(one)),
+        width_column(),
         *(_barrier_column(policy) for policy in policies),
         text_column("barrier against the margin", _sides_words),
         verdict_column("one basin"),
@@ -63,11 +70,6 @@ def _barriers(case: Case, one: Configuration) -> dict[str, Estimate]:
 def _barrier_column(policy: str) -> Entry:
     column = Column(policy, f"{policy} (points)", "", digits=1)
     return column, lambda case, one: Cell(_barriers(case, one).get(policy), of=len(one.rows))
-
-
-def _width_text(one: Configuration) -> str | None:
-    width = one.hyperparameters.get("width")
-    return None if width is None else f"×{width:g}"
 
 
 def _sides_words(case: Case, one: Configuration) -> str | None:

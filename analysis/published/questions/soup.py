@@ -1,21 +1,19 @@
 """Compare the soup, one network at 1/K of the inference cost, with members and ensemble."""
 
 from collections.abc import Sequence
-from functools import partial
 
 from analysis.answers.differences import paired_difference
-from analysis.answers.midpoints import member_accuracy
-from analysis.constructions import connected, label, order
+from analysis.constructions import connected, label
 from analysis.data.queries import Configuration, estimate_metric
-from analysis.output.sheet import Cell, Column
 from analysis.published.questions.case_tables import (
     BOLD,
-    Entry,
     Row,
+    by_construction,
     case_table,
     chosen_rows,
     count_sides,
     difference_column,
+    metric_column,
 )
 from analysis.published.sweeps import Case, Sweep, list_cases
 from stats.intervals import Estimate
@@ -24,9 +22,9 @@ TITLE = "What is the soup worth?"
 NEEDS = "a sweep with a connected construction of two members or more"
 NOTE = (
     "Soup: the centroid as one network, at 1/K of the inference cost, with BatchNorm statistics estimated again; "
-    "members keep those of their training. Mean member, again: with statistics estimated again, on the images of the "
-    "paths. Where it is better than the mean member, as for snapshots at a high learning rate, part of the soup's "
-    f"gain comes from the statistics. {BOLD}"
+    "members keep those of their training. Same statistics: all have them estimated again, on the images of the "
+    "paths. Where that difference is smaller, as for snapshots at a high learning rate, the rest of the soup's gain "
+    f"is that of statistics. {BOLD}"
 )
 
 
@@ -36,25 +34,16 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
     rows = [row for row in rows if _has_soup(*row)]
     if not rows:
         return []
-    entries: list[Entry] = [
-        (Column("soup", "soup (%)", ""), partial(_score, "soup_accuracy")),
-        (Column("member", "mean member (%)", ""), partial(_score, "member_mean_accuracy")),
-        (Column("ends", "mean member, again (%)", ""), _member_at_ends),
+    entries = [
+        metric_column("soup (%)", 2, "soup_accuracy"),
+        metric_column("mean member (%)", 2, "member_mean_accuracy"),
         difference_column("soup − mean member (points)", 2, _gap_to_member),
+        difference_column("same statistics (points)", 2, _gap_alike),
         difference_column("soup − ensemble (points)", 2, _gap_to_ensemble),
         difference_column("NLL of soup − of ensemble (nats)", 3, _nll_gap),
     ]
-    names = order({one.construction for _, one in rows})
-    lines = [_count_words(name, [row for row in rows if row[1].construction == name]) for name in names]
+    lines = [_count_words(name, mine) for name, mine in by_construction(rows).items()]
     return ["\n".join(lines), case_table(rows, entries, NOTE)]
-
-
-def _score(metric: str, case: Case, one: Configuration) -> Cell:
-    return Cell(estimate_metric(case.tables, one, metric))
-
-
-def _member_at_ends(case: Case, one: Configuration) -> Cell:
-    return Cell(member_accuracy(case.tables, one))
 
 
 def _has_soup(case: Case, one: Configuration) -> bool:
@@ -71,6 +60,10 @@ def _count_words(name: str, rows: Sequence[Row]) -> str:
 
 def _gap_to_member(case: Case, one: Configuration) -> Estimate | None:
     return paired_difference(case.tables, one, one, "soup_accuracy", "member_mean_accuracy")
+
+
+def _gap_alike(case: Case, one: Configuration) -> Estimate | None:
+    return estimate_metric(case.tables, one, "centroid_gap")
 
 
 def _gap_to_ensemble(case: Case, one: Configuration) -> Estimate | None:

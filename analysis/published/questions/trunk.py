@@ -6,14 +6,15 @@ from typing import Any
 
 from analysis.answers.verdicts import find_verdict, verdict_word
 from analysis.answers.words import join_names
-from analysis.data.queries import Configuration, estimate_metric
-from analysis.output.sheet import Cell, Column
+from analysis.data.queries import Configuration, configurations, recipe_values, shared_names
 from analysis.published.questions.case_tables import (
     BOLD,
     Row,
     case_table,
     deep_column,
+    metric_column,
     reported,
+    start_word,
     text_column,
     verdict_column,
 )
@@ -35,12 +36,9 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
     entries = [
         text_column("β", lambda _, one: f"{one.hyperparameters['beta']:.3g}"),
         text_column("t", lambda _, one: f"{one.hyperparameters['t']:.3g}"),
-        text_column("start", lambda _, one: _start(one)),
+        text_column("start", lambda _, one: start_word(one)),
         deep_column("accuracy − deep (points)", 2, "accuracy"),
-        (
-            Column("barrier", "largest barrier (points)", "", digits=1),
-            lambda case, one: Cell(estimate_metric(case.tables, one, "barrier")),
-        ),
+        metric_column("largest barrier (points)", 1, "barrier"),
         verdict_column("one basin"),
         verdict_column("by loss", "loss"),
     ]
@@ -54,13 +52,8 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
 def _branches(case: Case) -> list[Row]:
     """Return the reported constrained configurations, by start, β and t."""
     found = [c for c in reported(case, "constrained") if {"t", "beta"} <= c.hyperparameters.keys()]
-    values = {id(c): (_start(c), float(c.hyperparameters["beta"]), float(c.hyperparameters["t"])) for c in found}
+    values = {id(c): (start_word(c), float(c.hyperparameters["beta"]), float(c.hyperparameters["t"])) for c in found}
     return [(case, c) for c in sorted(found, key=lambda c: (values[id(c)][0] != "shared", values[id(c)]))]
-
-
-def _start(one: Configuration) -> str:
-    """Return what members start from: a shared network, or an initialisation each."""
-    return "own" if one.hyperparameters.get("share_init") is False else "shared"
 
 
 def _line_sentences(case: Case, axis: str) -> list[str]:
@@ -69,9 +62,10 @@ def _line_sentences(case: Case, axis: str) -> list[str]:
     lines: dict[Any, list[Configuration]] = defaultdict(list)
     for _, one in _branches(case):
         kind = one.hyperparameters.get("constraint", "–")
-        lines[_start(one), str(kind), float(one.hyperparameters[other])].append(one)
+        recipe = recipe_values(one, shared_names(configurations(case.tables)))
+        lines[start_word(one), str(kind), float(one.hyperparameters[other]), recipe].append(one)
     sentences = []
-    for (start, kind, value), line in lines.items():
+    for (start, kind, value, _), line in lines.items():
         place = f"{SYMBOLS[other]} = {value:.3g}, constraint {kind}, {start} start"
         if words := _line_words(case, axis, sorted(line, key=lambda one: float(one.hyperparameters[axis]))):
             sentences.append(f"- {case.words}, {place}: {words}.")
@@ -89,5 +83,5 @@ def _line_words(case: Case, axis: str, line: Sequence[Configuration]) -> str:
     certified = [value for value, _ in judged if not refused or value > max(refused)]
     tried = join_names([f"{value:.3g}" for value, _ in judged])
     if not certified:
-        return f"not at {symbol} = {max(refused):.3g}, the largest of {tried}"
+        return f"not certified at {symbol} = {max(refused):.3g}, the largest of {tried}"
     return f"in one basin from {symbol} = {min(certified):.3g} on (of {tried})"

@@ -5,12 +5,24 @@ from types import SimpleNamespace
 
 import pytest
 
+from analysis.answers.judgements import bound_words
 from analysis.answers.power import power_table, seeds_to_show
+from analysis.answers.verdicts import Judgement
+from analysis.answers.worth import worth_cell
 from analysis.data.queries import best_by_construction, read_tables
 from analysis.published.questions import architectures, distillation, permutations, policies, trunk
-from analysis.published.questions.case_tables import count_sides, difference_column, side_of_zero
+from analysis.published.questions.case_tables import (
+    count_sides,
+    difference_column,
+    gap_to_deep,
+    reported,
+    side_of_zero,
+    training_column,
+)
 from analysis.published.spending import spend
+from analysis.published.sweeps import hyperparameter_words
 from stats.intervals import Estimate
+from stats.verdicts import Bounds, Verdict
 from tests.support import synthetic_results
 from tests.support.published_sweep import sweep_of
 
@@ -47,7 +59,8 @@ def test_branches_are_in_one_basin_from_some_value_on(tmp_path):
     [
         ("no no yes", "in one basin from t = 3 on (of 1, 2 and 3)"),
         ("yes undecided yes", "in one basin from t = 3 on (of 1, 2 and 3)"),
-        ("yes yes no", "not at t = 3, the largest of 1, 2 and 3"),
+        ("yes yes no", "not certified at t = 3, the largest of 1, 2 and 3"),
+        ("yes yes undecided", "not certified at t = 3, the largest of 1, 2 and 3"),
         ("yes yes yes", "in one basin from t = 1 on (of 1, 2 and 3)"),
         ("yes unmeasured unmeasured", ""),
     ],
@@ -65,7 +78,7 @@ def test_distillation_is_a_table_by_temperature_and_strength(tmp_path):
     points += [("distilled", {"temperature": tau, "beta": beta}) for tau in (1.0, 4.0) for beta in (0.3, 3.0)]
     sweep = sweep_of(tmp_path, points)
     counts, chosen, grid = distillation.answer([sweep])
-    assert counts.count("of 1 case") == 2
+    assert counts.count("of 1 case") == 3
     (row,) = table_rows(chosen)
     assert re.fullmatch(r"τ = [14], λ = 0.9, β = (0.3|3), t = 0.1", row["at"])
     places = [f"τ = {tau}, λ = 0.9, β = {beta}, t = 0.1" for tau in (1, 4) for beta in (0.3, 3)]
@@ -109,7 +122,7 @@ def test_models_are_compared_at_the_same_strength_though_validation_chooses_anot
     assert text.count("β = 3") == len(text.splitlines()) == 2
 
 
-def test_policies_that_disagree_are_named(tmp_path):
+def test_policies_stand_side_by_side(tmp_path):
     (text,) = policies.answer([sweep_of(tmp_path, [("deep", {}), ("constrained", {})])])
     deep, constrained = table_rows(text)
     assert deep["barrier against the margin"] == "above 2 under every policy"
@@ -143,6 +156,9 @@ def test_differences_are_counted_by_the_side_of_zero():
     assert count_sides("x", gaps[:1], "lower") == "x: worse in 1 of 1 case"
     constant = Estimate(2.0, 0.0, 3)  # the same for every seed: the noise is unknown
     assert side_of_zero(constant) == 0
+    assert (
+        count_sides("x", [constant, *gaps[:1]], "") == "x: larger in 1 and too coarse for an interval in 1 of 2 cases"
+    )
 
 
 def test_a_difference_is_bold_where_its_interval_excludes_0(tmp_path):
@@ -184,3 +200,54 @@ def test_power_says_how_many_seeds_it_would_take(tmp_path):
     assert len(table.rows) == 10
     halves = [float(row[5].value) for row in table.rows[:5]]
     assert halves == sorted(halves, reverse=True)
+
+
+def test_a_row_is_compared_with_the_deep_ensemble_of_its_recipe(tmp_path):
+    """Two recipes, of which the longer is better throughout; each constrained ensemble equals its own deep ensemble."""
+    recipes = ({"epochs": 30, "test_accuracy": 90.0}, {"epochs": 60, "test_accuracy": 95.0})
+    points = [(name, recipe) for recipe in recipes for name in ("deep", "constrained")]
+    sweep = sweep_of(tmp_path, points, details=False)
+    (case,) = sweep.cases
+    both = reported(case, "constrained")
+    assert {one.hyperparameters["epochs"] for one in both} == {30, 60}
+    assert [gap_to_deep(case, one, "accuracy").mean for one in both] == [0, 0]
+
+
+def test_training_is_in_units_of_the_deep_ensemble_and_has_its_teachers(tmp_path):
+    """Each seed of deep has 800 passes; distilled 1,000 and 800 of its teachers. Old rows do not say."""
+    points = [
+        ("deep", {"passes": 800, "teacher_passes": 0}),
+        ("distilled", {"passes": 1000, "teacher_passes": 800}),
+        ("constrained", {"passes": None}),
+    ]
+    (case,) = sweep_of(tmp_path, points, details=False).cases
+    _, cell = training_column()
+    texts = {name: cell(case, case.chosen[name]).text(2) for name in case.chosen}
+    assert texts == {"deep": "1.00", "distilled": "2.25", "constrained": "–"}
+
+
+def test_of_equal_predictions_the_better_connected_is_chosen(tmp_path):
+    """Two alignments of the same networks: their NLL differs by rounding, which must not decide."""
+    rounding = {"weights": (-1e-9, 5.0), "activations": (1e-9, 1.0)}
+    points = [("deep", {})]
+    for matching, (error, barrier) in rounding.items():
+        own = {"matching": matching, "val_nll": 1.0 + error, "val_barrier_reset": barrier, "val_basin_upper_reset": 9.0}
+        points.append(("permuted", own))
+    (case,) = sweep_of(tmp_path, points, details=False).cases
+    assert case.chosen["permuted"].hyperparameters["matching"] == "activations"
+    assert hyperparameter_words(case.chosen["permuted"]) == "aligned by activations"
+    assert worth_cell(case.tables, case.chosen["permuted"]) == "4 (as deep)"
+
+
+@pytest.mark.parametrize(
+    ("answer", "lower", "upper", "words"),
+    [
+        ("yes", -3.0, -0.1, "yes (≤ 0.0)"),
+        ("yes", -3.0, 0.04, "yes (≤ 0.1)"),
+        ("no", 22.29, 30.0, "no (≥ 22.2)"),
+        ("undecided", 1.0, 3.0, "undecided"),
+    ],
+)
+def test_a_verdict_shows_the_bound_that_decides_it_rounded_outwards(answer, lower, upper, words):
+    limits = Bounds(upper, lower, (0, 0, 0), 0.0, lower, upper, 3, 100)
+    assert bound_words(Judgement(Verdict(answer, limits, 2.0, None), "accuracy", False, 0, "")) == words
