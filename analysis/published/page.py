@@ -17,6 +17,7 @@ from analysis.output import style
 from analysis.output.sheet import Cell, Column, Sheet
 from analysis.published.pictures import Picture, draw_pictures
 from analysis.published.questions import QUESTIONS, Question
+from analysis.published.questions.case_tables import count_sides, gap_to_deep
 from analysis.published.spending import spending_table
 from analysis.published.sweeps import HEADLINE, Case, Sweep, hyperparameter_words, list_cases, opened_sweeps
 from analysis.tables.main import HEADLINE_WHAT, headline_sheet
@@ -30,6 +31,8 @@ START, END = "<!-- results: begin -->", "<!-- results: end -->"
 LETTERS = "abcdefghij"
 README_METRICS = ("accuracy", "member_mean_accuracy", "soup_accuracy")
 """Metrics of the table that a README shows."""
+COMPARED = ("constrained", "distilled")
+"""Constructions that the answer compares with deep ensembles."""
 NO_HEADLINE = "Not measured yet: the sweep `headline` is not published."
 INTRODUCTION = """# Results
 
@@ -93,13 +96,26 @@ def headline_case(sweeps: Sequence[Sweep]) -> Case | None:
 
 def headline_sentences(case: Case) -> list[str]:
     """Return what holds halfway between members, then how constrained and distilled compare with deep ensembles."""
-    deep, compared = case.chosen.get(REFERENCE), ("constrained", "distilled")
+    deep = case.chosen.get(REFERENCE)
     sentences = [midpoint_sentence(case.tables, case.chosen)]
     if deep:
         sentences += [
-            _quality_sentences(case.tables, case.chosen[name], deep) for name in compared if name in case.chosen
+            _quality_sentences(case.tables, case.chosen[name], deep) for name in COMPARED if name in case.chosen
         ]
     return [sentence for sentence in sentences if sentence]
+
+
+def count_sentences(sweeps: Sequence[Sweep]) -> list[str]:
+    """Count over all cases how constrained and distilled compare with deep ensembles; nothing for a single case."""
+    counts = []
+    for name in COMPARED:
+        cases = [case for case in list_cases(sweeps) if {name, REFERENCE} <= case.chosen.keys()]
+        if len(cases) > 1:
+            gaps = [gap_to_deep(case, case.chosen[name], "accuracy") for case in cases]
+            counts.append(count_sides(name, gaps, "higher"))
+    return (
+        [f"In accuracy, over all datasets, models and recipes of the results: {'; '.join(counts)}."] if counts else []
+    )
 
 
 def _quality_sentences(tables: Tables, mine: Configuration, deep: Configuration) -> str:
@@ -115,7 +131,7 @@ def readme_block(sweeps: Sequence[Sweep]) -> str:
     case = headline_case(sweeps)
     if case is None:
         return NO_HEADLINE
-    lines = [f"- {sentence}" for sentence in headline_sentences(case)]
+    lines = [f"- {sentence}" for sentence in [*headline_sentences(case), *count_sentences(sweeps)]]
     table = headline_sheet(case.tables, case.chosen, README_METRICS).pipe_table()
     note = f"{case.where}, {case.recipe}; ± half of the 95 % interval; DEE: deep members that it is worth"
     return "\n".join([*lines, "", table, "", f"({note}; [results](docs/results.md).)"])
@@ -132,7 +148,7 @@ def _answer_text(sweeps: Sequence[Sweep]) -> str:
     case = headline_case(sweeps)
     if case is None:
         return NO_HEADLINE
-    return "\n".join(f"- {sentence}" for sentence in headline_sentences(case))
+    return "\n".join(f"- {sentence}" for sentence in [*headline_sentences(case), *count_sentences(sweeps)])
 
 
 def _constructions_text(sweeps: Sequence[Sweep]) -> str:

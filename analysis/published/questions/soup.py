@@ -22,9 +22,9 @@ TITLE = "What is the soup worth?"
 NEEDS = "a sweep with a connected construction of two members or more"
 NOTE = (
     "Soup: the centroid as one network, at 1/K of the inference cost, with BatchNorm statistics estimated again; "
-    "members keep those of their training. Same statistics: all have them estimated again, on the images of the "
-    "paths. Where that difference is smaller, as for snapshots at a high learning rate, the rest of the soup's gain "
-    f"is that of statistics. {BOLD}"
+    "members keep those of their training. Same statistics: all have them estimated again, on the images of the paths "
+    "(without BatchNorm it differs by its images alone). Where that difference is smaller, as for snapshots at a high "
+    f"learning rate, the rest of the soup's gain is that of statistics. {BOLD}"
 )
 
 

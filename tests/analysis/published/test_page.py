@@ -12,7 +12,7 @@ from analysis.answers.worth import deep_equivalent, in_text
 from analysis.data.queries import best_by_construction
 from analysis.errors import BadInput
 from analysis.published.command import run
-from analysis.published.page import END, START, page_text, quoted_block, readme_block, write_page
+from analysis.published.page import END, START, count_sentences, page_text, quoted_block, readme_block, write_page
 from analysis.published.pictures import draw_pictures
 from analysis.published.questions import QUESTIONS, trunk
 from analysis.published.sweeps import list_cases, opened_sweeps
@@ -195,3 +195,14 @@ def test_a_question_shows_the_figures_whose_data_are_published(tmp_path):
     assert [picture.file for picture in pictures] == ["results/time-parameter.png"]
     assert "(results/time-parameter.png)" in of_question(page_text([sweep]), 3)
     assert pictures[0].save(tmp_path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_answer_counts_over_all_cases(tmp_path):
+    """One model loses six points, the other as much as its noise. A single case is not counted."""
+    sweeps = []
+    for name, loss in (("a", {}), ("b", {"test_accuracy": 90.4})):
+        points = [("deep", {}), ("constrained", loss)]
+        sweeps.append(sweep_of(tmp_path / name, points, name=name, model=f"net {name}", details=False))
+    assert count_sentences(sweeps[:1]) == []
+    (sentence,) = count_sentences(sweeps)
+    assert sentence.endswith(": constrained: worse in 1 and not measurably different in 1 of 2 cases.")
