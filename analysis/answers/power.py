@@ -1,5 +1,7 @@
 """Number of seeds and images that would show a difference of two configurations, from the seeds that there are."""
 
+import numpy as np
+
 from analysis.answers.differences import paired_samples
 from analysis.constructions import REFERENCE, label, order
 from analysis.data.queries import Configuration, Tables, best_by_construction
@@ -20,10 +22,15 @@ def seeds_to_show(tables: Tables, x: Configuration, y: Configuration, metric: st
     Variances are those of the seeds in common; None with fewer than two of them.
     """
     values = paired_samples(tables, [x, y], [metric] * 2)
-    components = None if values is None else estimate_components(values[0] - values[1])
-    if values is None or components is None:
+    return None if values is None else needed_words(values[0] - values[1], difference)
+
+
+def needed_words(gaps: np.ndarray, difference: float) -> str | None:
+    """Return the number of seeds, or else of images, that would show a difference, from gaps [seeds, images]."""
+    components = estimate_components(gaps)
+    if components is None:
         return None
-    seeds, images = values[0].shape
+    seeds, images = gaps.shape
     if needed := seeds_needed(components, difference, images):
         return f"{needed:,}"
     more = images_needed(components, difference, seeds)

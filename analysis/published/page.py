@@ -113,9 +113,7 @@ def count_sentences(sweeps: Sequence[Sweep]) -> list[str]:
         if len(cases) > 1:
             gaps = [gap_to_deep(case, case.chosen[name], "accuracy") for case in cases]
             counts.append(count_sides(name, gaps, "higher"))
-    return (
-        [f"In accuracy, over all datasets, models and recipes of the results: {'; '.join(counts)}."] if counts else []
-    )
+    return [f"Accuracy vs. deep, over all datasets, models and recipes: {'; '.join(counts)}."] if counts else []
 
 
 def _quality_sentences(tables: Tables, mine: Configuration, deep: Configuration) -> str:

@@ -7,10 +7,12 @@ from itertools import combinations
 import numpy as np
 
 from analysis.answers.differences import estimate_values, paired_samples
+from analysis.answers.power import needed_words
 from analysis.answers.words import in_words
 from analysis.constructions import REFERENCE
 from analysis.data.queries import Configuration, deep_reference
 from analysis.published.questions.case_tables import Row, reported, start_word
+from analysis.published.questions.connectivity_cost import POINT
 from analysis.published.sweeps import Case, Sweep, hyperparameter_words, list_cases
 
 TITLE = "ResNet against ViT: does the model matter?"
@@ -63,7 +65,9 @@ def _difference_sentence(first: Row, second: Row, metric: str, unit: str, digits
         estimate_values(mine[:seeds] - other[:seeds]), unit, digits, better,
     )  # fmt: skip
     place = f"{case.setting[0]}, {hyperparameter_words(one)}"
-    return f"- **{case.sweep.name}** and **{another.sweep.name}** ({place}): {words}."
+    needed = needed_words(mine[:seeds] - other[:seeds], POINT) if metric == "accuracy" else None
+    power = f" A difference of {POINT:g} point would take {needed} seeds." if needed and needed.isdigit() else ""
+    return f"- **{case.sweep.name}** and **{another.sweep.name}** ({place}): {words}.{power}"
 
 
 def _gap(case: Case, one: Configuration, metric: str) -> np.ndarray | None:

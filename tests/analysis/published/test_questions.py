@@ -106,6 +106,7 @@ def test_models_are_compared_on_the_same_images_and_budget(tmp_path):
     (text,) = architectures.answer([first, second])
     assert "constrained − deep of resnet8 (accuracy)" in text
     assert text.count("that of vit") == 2
+    assert re.search(r"\. A difference of 1 point would take \d+ seeds\.$", text.splitlines()[0])
     for number, other in enumerate([{"train_size": 77}, {"t": 0.5}, {"beta": 3.0}]):
         apart = sweep_of(
             tmp_path / f"apart{number}", [("deep", {}), ("constrained", other)], name="c", model="vit", **other
