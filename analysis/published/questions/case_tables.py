@@ -53,14 +53,15 @@ def start_word(one: Configuration) -> str:
 
 
 def case_table(rows: Sequence[Row], entries: Sequence[Entry], note: str) -> str:
-    """Return a table in Markdown: sweep, dataset, model, construction, the entries, seeds; then the note."""
-    names = ("sweep", "dataset", "model", "construction")
+    """Return a table in Markdown: sweep, dataset, model, construction if it varies, entries, seeds; then the note."""
+    several = len({one.construction for _, one in rows}) > 1
+    names = ("sweep", "dataset", "model", *(("construction",) if several else ()))
     columns = [*(Column(name, name, name) for name in names), *(column for column, _ in entries)]
     columns.append(Column("seeds", "seeds", "seeds"))
     lines = []
     for case, one in rows:
-        place = [Cell(text) for text in (case.sweep.name, *case.setting, label(one.construction))]
-        lines.append([*place, *(cell(case, one) for _, cell in entries), seeds_cell(one)])
+        place = [case.sweep.name, *case.setting, *([label(one.construction)] if several else [])]
+        lines.append([*map(Cell, place), *(cell(case, one) for _, cell in entries), seeds_cell(one)])
     return Sheet(columns, [lines], note, []).markdown().rstrip()
 
 

@@ -117,7 +117,7 @@ def test_the_table_of_constructions_has_means_over_seeds_and_hyperparameters(pub
 def test_permutations_name_what_they_were_aligned_by(published, page):
     with opened_sweeps(published) as (sweep,):
         (matching,) = {row["matching"] for row in sweep.tables.rows if row["construction"] == "permuted"}
-    line = next(line for line in of_question(page, 2).splitlines() if "| permuted" in line)
+    line = next(line for line in of_question(page, 2).splitlines() if line.startswith("| headline"))
     assert f"| {matching} " in line
 
 
