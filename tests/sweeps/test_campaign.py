@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def campaign(study_file: Path, image_cache: Path) -> Path:
 
 
 def begin(campaign: Path, cache: Path, out: Path, *more: str) -> "subprocess.Popen[str]":
-    """The campaign in a process that has neither Ray nor the rest."""
+    """The campaign, without Ray and the rest; it hears SIGINT, which a shell has its background jobs ignore."""
     folder = campaign.parent / "blocked"
     folder.mkdir(exist_ok=True)
     command = [
@@ -75,7 +76,13 @@ def begin(campaign: Path, cache: Path, out: Path, *more: str) -> "subprocess.Pop
     ]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(
-        command, cwd=ROOT, env=blocked_environment(folder), start_new_session=True, bufsize=1, **pipes
+        command,
+        cwd=ROOT,
+        env=blocked_environment(folder),
+        start_new_session=True,
+        bufsize=1,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        **pipes,
     )
 
 
