@@ -1,7 +1,6 @@
 """Accuracy halfway between two members, from table `paths`."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from analysis.data.queries import Configuration, Tables, first_present
 from analysis.errors import Missing
@@ -24,20 +23,15 @@ class Midpoint:
 
 def midpoint_accuracy(tables: Tables, configuration: Configuration) -> Midpoint | None:
     """Return accuracy halfway between members under the headline BatchNorm policy; None without paths."""
-    points = _path_points(tables, configuration)
-    middle, ends = _mean_at(points, (0.5,)), _mean_at(points, (0.0, 1.0))
-    return None if middle is None or ends is None else Midpoint(middle, ends)
-
-
-def _path_points(tables: Tables, configuration: Configuration) -> list[dict[str, Any]]:
-    """Return the points on the paths under the headline BatchNorm policy; none without paths."""
     try:
         points = tables.load("paths", configuration.keys).to_pylist()
     except Missing:
-        return []
+        return None
     points = [point for point in points if point["split"] == tables.split and point["accuracy"] is not None]
     policy = first_present(tables.policies, {point["policy"] for point in points})
-    return [point for point in points if point["policy"] == policy]
+    points = [point for point in points if point["policy"] == policy]
+    middle, ends = _mean_at(points, (0.5,)), _mean_at(points, (0.0, 1.0))
+    return None if middle is None or ends is None else Midpoint(middle, ends)
 
 
 def _mean_at(points: list[dict[str, float]], alphas: tuple[float, ...]) -> Estimate | None:

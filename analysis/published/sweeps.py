@@ -98,9 +98,9 @@ def list_cases(sweeps: Sequence[Sweep]) -> list[Case]:
 def opened_sweeps(folder: Path) -> Iterator[list[Sweep]]:
     """Read the published sweeps of a folder; they lie in a temporary folder until the end."""
     with TemporaryDirectory(prefix="published-") as storage:
-        sweeps, names = [], dataset_names(folder)
+        sweeps, names, notes = [], dataset_names(folder), dataset_notes(folder)
         for published in list_published(folder):
             restore(published, Path(storage, published.name))
             tables = read_tables(Path(storage, published.name), datasets=names)
-            sweeps.append(Sweep(published.name, tables, study_summary(published), dataset_notes(folder)))
+            sweeps.append(Sweep(published.name, tables, study_summary(published), notes))
         yield sweeps

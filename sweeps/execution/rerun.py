@@ -77,14 +77,11 @@ def rerun_trial(store: Store, key: str, folder: Path, place: Place) -> Rerun:
     place = replace(place, machine=_machine_of(row, place), runs=folder / "runs")
     tables = _run_as_before(rebuild_trial(row), row, place, again, len(store.history(key)))
     again.write_tables(key, tables)
-    differences, columns = _compare_trials(store, again, key)
+    differences, columns, published = _compare_trials(store, again, key)
     now = collect_provenance() | tables["trials"][0]
     changed = {name: (row.get(name), now.get(name)) for name in CIRCUMSTANCES if row.get(name) != now.get(name)}
-    outcomes = store.table_path("outcomes", key)
-    return Rerun(
-        again, key, columns, tuple(differences), {name: pair for name, pair in changed.items() if pair[1]},
-        published=outcomes.exists() and is_rounded(store.table("outcomes", key)),
-    )  # fmt: skip
+    circumstances = {name: pair for name, pair in changed.items() if pair[1]}
+    return Rerun(again, key, columns, tuple(differences), circumstances, published)
 
 
 def rebuild_trial(row: Row) -> Trial:
@@ -137,24 +134,25 @@ def _run_as_before(trial: Trial, row: Row, place: Place, again: Store, reports: 
     return tables_of(outcome, **facts)
 
 
-def _compare_trials(store: Store, again: Store, key: str) -> tuple[list[Difference], int]:
-    """Columns that differ, and the number of columns compared."""
-    differences, columns = [], 0
+def _compare_trials(store: Store, again: Store, key: str) -> tuple[list[Difference], int, bool]:
+    """Columns that differ, the number of columns compared, and whether a stored table came back from publishing."""
+    differences, columns, published = [], 0, False
     for name in SCHEMAS:
         if not (store.table_path(name, key).exists() and again.table_path(name, key).exists()):
             continue
         old, new = store.table(name, key), again.table(name, key)
-        if is_rounded(old):
+        if _is_rounded(old):
+            published = True
             old, new = _exact_part(old, new)
         for column in _compared_columns(name, old, new):
             columns += 1
             difference = _compare_columns(name, column, old[column], new[column])
             if difference:
                 differences.append(difference)
-    return differences, columns
+    return differences, columns, published
 
 
-def is_rounded(table: pa.Table) -> bool:
+def _is_rounded(table: pa.Table) -> bool:
     """Tell whether a table of results per image came back from publishing."""
     return ROUNDED in (table.schema.metadata or {})
 
