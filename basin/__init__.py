@@ -43,29 +43,19 @@ _HOMES = {
     "basin.api.alignment": ("Aligned", "align", "soup"),
     "basin.api.comparison": ("barrier", "compare", "interpolate", "plane"),
     "basin.api.datasets": ("dataset",),
-    "basin.api.results": (
-        "BarrierMatrix",
-        "BasinVerdict",
-        "Comparison",
-        "Path",
-        "PathBarrier",
-        "PlaneGrid",
-        "Scores",
-        "Soup",
-    ),
     "basin.api.training": ("Trained", "distill", "train"),
     "basin.errors": ("UsageError",),
     "basin.loaded": ("load",),
 }
-"""Module → names that it gives to `basin`."""
+"""Module → names that it gives to `basin`; `basin.api.results` gives the others of `__all__`."""
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names:
-            value = globals()[name] = getattr(importlib.import_module(module), name)
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = next((module for module, names in _HOMES.items() if name in names), "basin.api.results")
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
 
 
 def __dir__() -> list[str]:

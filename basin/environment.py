@@ -14,7 +14,7 @@ import torch
 
 from basin.errors import UsageError
 from basin.files import Nowhere, Remote
-from basin.spec import Bounds, Unit, Value, check_fields, describe_fields, replace_known
+from basin.spec import Bounds, Checked, Unit, Value, describe_fields, replace_known
 from basin.training.execution_mode import EngineName
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
@@ -31,7 +31,7 @@ def default_cache() -> Path:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
+class Machine(Checked):
     """The hardware settings of a trial; recorded, but not part of its key."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -44,9 +44,6 @@ class Machine:
     Another engine may change the last bits of a result."""
     compile: bool = False
     """Fuse the training passes with torch.compile, for which the first step takes a minute or more."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from basin.metrics.calibration import Bin, reliability_table
 from basin.metrics.prediction import member_accuracies, member_nlls
 from basin.prediction import batchnorm_statistics, predict
 from basin.results import ImageResults, Size
-from basin.spec import Bounds, Unit, check_fields
+from basin.spec import Bounds, Checked, Unit
 from basin.stack import Params, Stack
 from basin.task import Task
 from basin.training.loop import DivergedError
@@ -42,7 +42,7 @@ UNBOUNDED = ("normalised_disagreement", "kl_pairs")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class Evaluation(Checked):
     """Evaluation settings of a trial."""
 
     version: ClassVar[int] = 2
@@ -76,7 +76,7 @@ class Evaluation:
     """Epochs between two scores on validation while training."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         if self.alphas % 2 == 0:
             raise UsageError(f"alphas={self.alphas}: expected an odd number, so that ½ is on the grid")
 

@@ -143,6 +143,13 @@ def check_fields(instance: Any) -> None:
         object.__setattr__(instance, field.name, value)
 
 
+class Checked:
+    """Base of a dataclass whose fields are checked and converted when it is made."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
 def changed_fields(instance: Any) -> dict[str, Value]:
     """The fields whose value is not the default."""
     values = {field.name: (field, getattr(instance, field.name)) for field in describe_fields(type(instance))}

@@ -68,10 +68,6 @@ class Stages:
         spent = [state.seconds for state in states if state]
         return None if None in spent else sum((part for part in spent if part), 0.0)
 
-    def complete(self, member: int) -> bool:
-        """Return True if the whole stage is stored."""
-        return self._nearest_state(member, self.steps).step == self.steps
-
     def _claim_folder(self) -> None:
         """Write the recipe into the folder before its first state, or check it against the stored one.
 
@@ -89,12 +85,9 @@ class Stages:
                 "remove that folder, or give another --storage"
             )
 
-    def _kept_steps(self, member: int) -> list[int]:
-        return kept_steps(member, self.steps)
-
     def _train_until(self, state: State, member: int, until: int) -> None:
         """Continue training in place; store the grid's states, and a partial one per epoch and on preemption."""
-        stops = {kept for kept in self._kept_steps(member) if state.step < kept <= until}
+        stops = {kept for kept in kept_steps(member, self.steps) if state.step < kept <= until}
         began, before = time.perf_counter(), state.seconds
         states = train(
             self.network,
@@ -111,7 +104,7 @@ class Stages:
             for _ in states:
                 state.seconds = _add_elapsed(before, began)
                 if state.step in stops:
-                    self._save_state(state, self._state_path(member, state.step))
+                    self._save_state(state, state_path(self.folder, member, state.step))
                 elif state.step < until:
                     self._save_state(state, self._partial_path(member))
         except PreemptedError:
@@ -140,10 +133,10 @@ class Stages:
         partial = self._load_state(self._partial_path(member))
         if partial and partial.step > step:
             partial = None
-        for kept in reversed([kept for kept in self._kept_steps(member) if kept <= step]):
+        for kept in reversed([kept for kept in kept_steps(member, self.steps) if kept <= step]):
             if partial and partial.step >= kept:
                 break
-            state = self._load_state(self._state_path(member, kept))
+            state = self._load_state(state_path(self.folder, member, kept))
             if state is not None:
                 return state
         return partial
@@ -151,9 +144,6 @@ class Stages:
     def _partial_path(self, member: int) -> Path:
         """File of an interrupted stage."""
         return self.folder / f"member-{member}" / "partial.safetensors"
-
-    def _state_path(self, member: int, step: int) -> Path:
-        return state_path(self.folder, member, step)
 
 
 def _add_elapsed(seconds: float | None, began: float) -> float | None:

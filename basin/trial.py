@@ -276,7 +276,7 @@ def run(trial: Trial, place: Place, on_progress: Callable[[Progress], None] | No
     data cannot be used, and PreemptedError if the process was asked to stop. A stopped trial continues from its
     checkpoint when it is run again with the same `scratch`.
     """
-    report = on_progress or _ignore_progress
+    report = on_progress or (lambda _: None)
     began = time.perf_counter()
     place.prepare()
     task = open_task(trial, place)
@@ -301,10 +301,6 @@ def run(trial: Trial, place: Place, on_progress: Callable[[Progress], None] | No
     spent = (task.meter, journal.seconds, journal.stage_seconds)
     trained = Saved(ensemble, journal.rows, growing_settings(trial.evaluation), *spent, machine)
     return _make_outcome(trial, task, trained, measured)
-
-
-def _ignore_progress(progress: Progress) -> None:
-    pass
 
 
 def measure_again(trial: Trial, place: Place, saved: Saved) -> Outcome:

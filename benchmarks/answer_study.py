@@ -14,7 +14,7 @@ from basin.constructions import constructions
 from basin.data import DataSplit, datasets
 from basin.measure import Evaluation
 from basin.models import models
-from basin.spec import Bounds, check_fields
+from basin.spec import Bounds, Checked
 from basin.training.loop import Training
 from basin.training.network import Precision
 from basin.trial import Trial, overlay
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Checked):
     """Size of the study; the recipe is the same on both sides."""
 
     model: str = "resnet8"
@@ -61,9 +61,6 @@ class Settings:
     installed (auto: a sweep if Ray is)."""
     workers: Annotated[int | None, Bounds(1)] = None
     """Trials that run at once (none: one a core, on a GPU one)."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 def base_trial(settings: Settings, data: Path | None) -> Trial:

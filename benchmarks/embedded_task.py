@@ -21,7 +21,7 @@ from basin.constructions import constructions
 from basin.data import datasets
 from basin.environment import Machine, Place
 from basin.models import models
-from basin.spec import Bounds, check_fields
+from basin.spec import Bounds, Checked
 from basin.trial import Trial, overlay
 from basin.trial import run as run_trial
 from benchmarks.machine import describe_machine
@@ -44,16 +44,13 @@ COMPARED = ("deep", "constrained", "distilled", "swe")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Checked):
     """Number of seeds, and the budget of a trial."""
 
     seeds: Annotated[int, Bounds(2)] = 5
     """Seeds of each ensemble, from 100 on."""
     share: Annotated[float, Bounds(1)] = 1.25
     """Processor time of a task's median constrained trial, in that of the fastest task."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 def run(options: Options) -> Report:

@@ -13,7 +13,7 @@ from basin import stack
 from basin.data import Data
 from basin.environment import keep_freed_memory
 from basin.models import models
-from basin.spec import Bounds, check_fields
+from basin.spec import Bounds, Checked
 from basin.training.execution_mode import Engine, EngineName
 from basin.training.loop import State, Training, train
 from basin.training.network import Network, Precision
@@ -32,7 +32,7 @@ QUICK = {"model": "resnet8", "resolution": "8", "members": "2", "batch_size": "2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Checked):
     """An ensemble, and how much of it is trained."""
 
     model: str = "resnet20"
@@ -48,9 +48,6 @@ class Settings:
     """Steps of each network in a round."""
     images: Annotated[int, Bounds(2)] = 2560
     """Training images."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     @property
     def title(self) -> str:

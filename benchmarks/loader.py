@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder  # type: ignore[import-untyped]
 
 from basin.data import Data, steps_per_epoch, training_batch
-from basin.spec import Bounds, check_fields
+from basin.spec import Bounds, Checked
 from benchmarks.machine import describe_machine, measure_limit
 from benchmarks.options import Options
 from benchmarks.pictures import Pictures, image_loader, image_transform, make_images
@@ -24,7 +24,7 @@ OURS = "ours"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Checked):
     """Settings of the images."""
 
     images: Annotated[int, Bounds(2)] = 5000
@@ -35,9 +35,6 @@ class Settings:
     """Images of a batch."""
     workers: Annotated[int | None, Bounds(0)] = None
     """Processes of the DataLoader (none: one a core)."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 def run(options: Options) -> Report:

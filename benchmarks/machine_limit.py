@@ -8,7 +8,7 @@ from typing import Annotated
 
 import torch
 
-from basin.spec import Bounds, check_fields
+from basin.spec import Bounds, Checked
 from benchmarks.machine import COPIED, SIZES, describe_machine, measure_limit
 from benchmarks.options import Options
 from benchmarks.report import Report, compare_timings
@@ -16,14 +16,11 @@ from benchmarks.timing import time_interleaved
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Checked):
     """Settings of the matrices."""
 
     side: Annotated[int | None, Bounds(1)] = None
     """Side of the matrices (none: the sides that the limit is taken from)."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 def run(options: Options) -> Report:

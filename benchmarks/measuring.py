@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from basin import stack
 from basin.data import Data, Images
 from basin.prediction import BATCH, predict_here, reestimate_batchnorm
-from basin.spec import Bounds, check_fields
+from basin.spec import Bounds
 from basin.training.execution_mode import Way
 from basin.training.network import Precision
 from benchmarks import ensembles
@@ -47,10 +47,6 @@ class Settings(ensembles.Settings):
     """Images of a timed part."""
     report_members: Annotated[int, Bounds(2)] = 8
     """Networks of the ensemble that the report is about, K."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)

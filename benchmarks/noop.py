@@ -7,13 +7,13 @@ from typing import Annotated, ClassVar
 
 from basin.constructions import Spends, constructions
 from basin.ensemble import Ensemble
-from basin.spec import Bounds, Search, check_fields
+from basin.spec import Bounds, Checked, Search
 from basin.task import Task
 
 
 @constructions.register("noop")
 @dataclass(frozen=True, kw_only=True)
-class Noop:
+class Noop(Checked):
     """Networks as they were initialised."""
 
     version: ClassVar[int] = 1
@@ -24,9 +24,6 @@ class Noop:
     """Tells one trial from another; nothing depends on it."""
     pause: Annotated[float, Bounds(0)] = 0.0
     """Seconds that growing takes, asleep."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     def needs(self, steps: int) -> dict[int, int]:
         """Nothing."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlite3 import connect
 from typing import Annotated
 
-from basin.spec import Bounds, check_fields
+from basin.spec import Bounds, Checked
 from benchmarks.filling import fill_sweep
 from benchmarks.machine import describe_machine
 from benchmarks.options import Options
@@ -45,7 +45,7 @@ MLFLOW = "import mlflow, sys; mlflow.search_runs(sys.argv[1:], max_results=100_0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Checked):
     """Settings of the query."""
 
     trials: Annotated[int, Bounds(10)] = 10_000
@@ -54,9 +54,6 @@ class Settings:
     """Time MLflow's client too, which takes most of the time."""
     folder: str | None = None
     """Folder in which the sweep is created and reused (none: a temporary folder)."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 def run(options: Options) -> Report:

@@ -18,7 +18,7 @@ from typing import Annotated
 import pyarrow as pa
 
 from basin.environment import Machine, Place
-from basin.spec import Bounds, check_fields
+from basin.spec import Bounds, Checked
 from benchmarks.filling import BEGAN
 from benchmarks.machine import describe_machine
 from benchmarks.options import Options
@@ -45,7 +45,7 @@ Columns = dict[str, Sequence[object]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Checked):
     """Number of trials."""
 
     trials: Annotated[int, Bounds(20)] = 1000
@@ -58,9 +58,6 @@ class Settings:
     """Sampler of the no-op trials."""
     scheduler: str = ""
     """Early stopping, asha or moasha: only its replay of so many stored trials is measured, and no trial runs."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 @dataclass

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats as scipy_stats  # type: ignore[import-untyped]
 
 from basin.errors import UsageError
-from basin.spec import Bounds, check_fields
+from basin.spec import Bounds, Checked
 from benchmarks.machine import describe_machine
 from benchmarks.options import Options
 from benchmarks.progress import announce, paced, tell_result
@@ -36,7 +36,7 @@ STYLES = {"late asha": "-.", "nearest": ":", "asha": "--"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Checked):
     """What is replayed, and how often."""
 
     sweep: str = str(RECORDED)
@@ -55,9 +55,6 @@ class Settings:
     """Epochs of the branches in a short trial; the record must have reports of this epoch."""
     plot: str = ""
     """File to draw the regret in (nothing: none)."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import pyarrow as pa
 
 from basin.environment import Machine, Place, parse_assignments
-from basin.spec import Bounds, check_fields
+from basin.spec import Bounds, Checked
 from basin.trial import Trial, overlay
 from basin.trial import run as run_trial
 from benchmarks.machine import describe_machine
@@ -45,7 +45,7 @@ WAYS: Mapping[str, tuple[int, str]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Checked):
     """Number of seeds of a verdict."""
 
     seeds: Annotated[int, Bounds(1)] = 5
@@ -54,9 +54,6 @@ class Settings:
     """Constructions that are trained, separated by commas."""
     changes: str = ""
     """Fields of every trial to change, as field=value, separated by commas."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 def run(options: Options) -> Report:

@@ -25,7 +25,7 @@ from basin.data.digits import Digits
 from basin.environment import Machine, Place, default_cache, parse_assignments
 from basin.models.resnet import ResNet
 from basin.seeds import make_generator
-from basin.spec import Bounds, check_fields
+from basin.spec import Bounds, Checked
 from basin.stack import Stack
 from basin.task import Task
 from basin.training.network import Precision
@@ -52,7 +52,7 @@ QUICK = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Checked):
     """Settings of the comparison; lists are separated by commas."""
 
     counts: str = "128,256,512,1024,2048"
@@ -65,9 +65,6 @@ class Settings:
     """Arithmetic of training and of mixed networks."""
     changes: str = ""
     """Fields of both trials to change, as field=value, separated by commas."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 @dataclass(frozen=True)

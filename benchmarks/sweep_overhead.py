@@ -18,7 +18,7 @@ from basin.data import DataSplit, datasets
 from basin.environment import Machine, Place
 from basin.measure import Evaluation
 from basin.models import models
-from basin.spec import Bounds, check_fields
+from basin.spec import Bounds, Checked
 from basin.training.loop import Training
 from basin.trial import Trial, identify_data
 from benchmarks.machine import describe_machine
@@ -43,7 +43,7 @@ COLD, COLD_TRIALS = "Tune's function trials", 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Checked):
     """Number of trials."""
 
     trials: Annotated[int, Bounds(10)] = 40
@@ -52,9 +52,6 @@ class Settings:
     """No-op trials of the sweep that shows growth, once with each sampler; 0 leaves it out."""
     minutes: Annotated[int, Bounds(0)] = 8
     """Trials of a minute each, asleep; 0 leaves them out."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from basin.spec import check_fields
+from basin.spec import Checked
 from benchmarks.machine import describe_machine
 from benchmarks.options import Options
 from benchmarks.report import Report, markdown_report
@@ -39,16 +39,13 @@ print(json.dumps(spent))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Checked):
     """The sweep that the commands read."""
 
     storage: str = "results"
     sweep: str = "quickstart"
     report: bool = True
     """Time `report` too, which writes its files into the sweep's folder."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 def run(options: Options) -> Report:

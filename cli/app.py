@@ -3,10 +3,9 @@
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -52,19 +51,8 @@ def start(
     """
 
 
-class Format(StrEnum):
-    """Output format."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-
-
-class Split(StrEnum):
-    """Split of the reported means; selection always uses validation."""
-
-    val = "val"
-    test = "test"
+Format = Literal["table", "json", "csv"]
+Split = Literal["val", "test"]
 
 
 @contextmanager
@@ -108,8 +96,8 @@ def best(
     at_most: Annotated[
         list[str] | None, typer.Option(metavar="METRIC=X", help="Largest mean to show. Repeatable.")
     ] = None,
-    split: Annotated[Split, typer.Option(metavar="SPLIT", help="Split to show: val or test.")] = Split.test,
-    output: Annotated[Format, typer.Option("--format", metavar="NAME", help="table, json or csv.")] = Format.table,
+    split: Annotated[Split, typer.Option(metavar="SPLIT", help="Split to show: val or test.")] = "test",
+    output: Annotated[Format, typer.Option("--format", metavar="NAME", help="table, json or csv.")] = "table",
     storage: Storage = RESULTS,
     tracking_uri: Uri = None,
 ) -> None:
@@ -128,10 +116,10 @@ def best(
     bounds = [parse_bound(text, ">=") for text in at_least or ()] + [parse_bound(text, "<=") for text in at_most or ()]
     with _sync_advised(storage, name):
         reader = open_reader(tracking_uri or default_uri(storage), name)
-        answer = find_best(reader, x=x, y=y, split=split.value, bounds=bounds)
-    if output is Format.json:
+        answer = find_best(reader, x=x, y=y, split=split, bounds=bounds)
+    if output == "json":
         print(dump_json(to_json(answer), indent=1))
-    elif output is Format.csv:
+    elif output == "csv":
         print(format_csv(answer, split), end="")
     else:
         print_best(answer, split, out)
@@ -205,7 +193,7 @@ def gc(
 def rescore(
     name: SweepName,
     metric: Annotated[str, typer.Option(metavar="METRIC", help="Metric, or deep_ensemble_equivalent.")],
-    split: Annotated[Split, typer.Option(metavar="SPLIT", help="val or test.")] = Split.test,
+    split: Annotated[Split, typer.Option(metavar="SPLIT", help="val or test.")] = "test",
     curve: Annotated[
         str | None,
         typer.Option(metavar="SWEEP", help="Sweep of the study ensemble-size, to compare with.", callback=sweep_name),
@@ -229,7 +217,7 @@ def rescore(
     load_plugins(plugins or ())
     store = open_store(storage, name)
     if metric != "deep_ensemble_equivalent":
-        out.print(metric_table(metric, rescore_metric(store, metric, split=split.value, resamples=resamples)))
+        out.print(metric_table(metric, rescore_metric(store, metric, split=split, resamples=resamples)))
     elif curve is None:
         raise UsageError("--metric deep_ensemble_equivalent: expected --curve, a sweep of the study ensemble-size")
     else:

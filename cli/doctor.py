@@ -21,7 +21,7 @@ def check_all(storage: str, tracking_uri: str | None, address: str, data: list[P
     folder = mirror.folder if mirror else Path(storage).expanduser()
     steps: dict[str, Callable[[], str]] = {
         "packages": _check_packages,
-        "gpu": lambda: f"{check_gpus()}: use --gpus-per-trial" if _has_gpus() else check_gpus(),
+        "gpu": check_gpus,
         "precision": check_precision,
         "storage": lambda: _check_objects(mirror) if mirror else check_folder(folder),
         "cache": check_cache,
@@ -39,12 +39,6 @@ def _open_mirror(storage: str) -> "Mirror | None":
     from sweeps.storage.object_store import Mirror
 
     return Mirror.from_uri(storage)
-
-
-def _has_gpus() -> bool:
-    import torch
-
-    return torch.cuda.device_count() > 0
 
 
 def _check_packages() -> str:

@@ -4,10 +4,9 @@ import math
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -65,11 +64,8 @@ SweepName = Annotated[
 """Argument of the commands that read a sweep."""
 
 
-class LogFormat(StrEnum):
-    """Format of the progress of a sweep."""
-
-    text = "text"
-    json = "json"
+LogFormat = Literal["text", "json"]
+"""Format of the progress of a sweep."""
 
 
 def option(

@@ -138,7 +138,7 @@ def choose_display(console: Console, *, quiet: bool, log_format: LogFormat) -> D
     """Choose bars on a terminal and lines elsewhere, unless the user asks for JSON or for no progress."""
     if quiet:
         return Quiet()
-    if log_format is LogFormat.json:
+    if log_format == "json":
         return JsonLines()
     return Bars(console) if console.is_terminal else Lines(console)
 

@@ -46,7 +46,7 @@ class Sweep(StudyOptions):
 
     on_end: Annotated[str | None, option(ADVANCED, "CMD", "Shell command to run when the sweep ends.")] = None
     quiet: Annotated[bool, option(ADVANCED, None, "Print only the result.", "--quiet")] = False
-    log_format: Annotated[LogFormat, option(ADVANCED, "NAME", "Progress as text or json lines.")] = LogFormat.text
+    log_format: Annotated[LogFormat, option(ADVANCED, "NAME", "Progress as text or json lines.")] = "text"
 
     def __post_init__(self) -> None:
         """Typer makes the command's instance; making it is running it."""
@@ -62,7 +62,7 @@ def _run_sweep(study: "Study", options: "Options", *, quiet: bool, log_format: L
 
     out = console()
     report = run_sweep(study, options, choose_display(out, quiet=quiet, log_format=log_format))
-    if log_format is LogFormat.json:
+    if log_format == "json":
         print(dump_json({"event": "result"} | _report_facts(report)))
     else:
         _print_report(report, options, out)

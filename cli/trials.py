@@ -1,9 +1,8 @@
 """The commands about one trial: show it, run it again, export it. Heavy imports wait until a command runs."""
 
 import tempfile
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -82,16 +81,8 @@ def rerun(
     _print_rerun(done, keep)
 
 
-class ExportFormat(StrEnum):
-    """Format of an exported ensemble."""
-
-    mlflow = "mlflow"
-    torch = "torch"
-    onnx = "onnx"
-    folder = "folder"
-
-
-SUFFIXES = {ExportFormat.mlflow: "-mlflow", ExportFormat.torch: ".pt2", ExportFormat.onnx: ".onnx"}
+ExportFormat = Literal["mlflow", "torch", "onnx", "folder"]
+SUFFIXES = {"mlflow": "-mlflow", "torch": ".pt2", "onnx": ".onnx"}
 """Ends of the default names; that of a folder is the key alone."""
 
 
@@ -114,7 +105,7 @@ def export(
     """
     from sweeps.queries.trial_record import read_record
 
-    if register and output is not ExportFormat.mlflow:
+    if register and output != "mlflow":
         raise UsageError(f"--register {register}: needs --format mlflow")
     record = read_record(storage, key, name)
     stem = f"{record.key}-soup" if soup else record.key
@@ -141,16 +132,16 @@ def _register_export(
 
 
 def _write_export(ensemble: "LoadedEnsemble", output: ExportFormat, target: Path, soup: bool, folder: Path) -> None:
-    if output is ExportFormat.mlflow:
+    if output == "mlflow":
         from sweeps.tracking.model_export import save_model
 
         save_model(ensemble, target, soup=soup)
         return
     from basin.export import export_folder, export_onnx, export_program
 
-    if output is ExportFormat.torch:
+    if output == "torch":
         export_program(ensemble, target, soup=soup)
-    elif output is ExportFormat.onnx:
+    elif output == "onnx":
         export_onnx(ensemble, target, soup=soup)
     else:
         from sweeps.queries.interval_scores import interval_scores

@@ -22,7 +22,7 @@ from sweeps.queries.verdicts import write_verdicts
 from sweeps.storage.lock import locked_folder
 from sweeps.storage.store import Row, Store, tables_of, tables_of_diverged
 from sweeps.study.job import Job
-from sweeps.study.manifest import check_imported, record_data, record_plugins, record_varied, recorded_precision
+from sweeps.study.manifest import DATA, check_imported, record_part, record_plugins, record_varied, recorded_precision
 from sweeps.study.study import Study
 
 
@@ -114,7 +114,7 @@ def import_campaign(study: Study, options: Options, folder: Path, campaign: Camp
             if created:
                 shutil.rmtree(store.folder)
             raise
-        record_data(store, data.facts() | options.data_sources())
+        record_part(store, DATA, data.facts() | options.data_sources())
         record_varied(store, study, options.seed)
         notes += record_plugins(store)
         for key in new:

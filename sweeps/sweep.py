@@ -31,11 +31,12 @@ from sweeps.storage.lock import leased_sweep, locked_folder
 from sweeps.storage.object_store import Mirror
 from sweeps.storage.store import Store, open_store
 from sweeps.study.manifest import (
+    DATA,
+    PROBE,
     check_comparable,
     check_imported,
-    record_data,
+    record_part,
     record_plugins,
-    record_probe,
     record_varied,
 )
 from sweeps.study.study import Study
@@ -170,6 +171,8 @@ def _run_jobs(
 
     images = len(open_data(study.base, place).train)
     stages: list[Stage] = plan_stages(study, options.seed, images, owed)
+    if options.mirror is None:  # else this machine does not know what the storage has
+        stages = [stage for stage in stages if stage.missing_passes(place, images)]
     with last_words(), Pool(study, store, place, options, listener) as pool:
         uploader.start()
         most = search.left + fresh.most
@@ -242,11 +245,11 @@ def _claimed_folder(
                 study, store, lambda trial: decide_at_launch(trial, place, options, announce)
             )
             match_manifest(store, study, options.seed, options.mirror)
-            record_data(store, data.facts() | options.data_sources())
+            record_part(store, DATA, data.facts() | options.data_sources())
             record_varied(store, study, options.seed)
             notes = [damage] if damage else []
             if decision:
-                record_probe(store, decision.facts())
+                record_part(store, PROBE, decision.facts())
                 notes.append(f"precision=auto became {decision}")
             notes += record_plugins(store)
             if options.mirror:

@@ -52,20 +52,13 @@ def summary_text(tables: Tables) -> str:
         parts += [f"## {' · '.join(setting)}, {tables.split} split"]
         parts += ["\n".join(f"- {line}" for line in said[setting]), _seeds_table(tables, by_name)]
         parts += [*_front_paragraphs(tables, setting), *_comparison_paragraphs(tables, by_name)]
-        finished_names = _finished_constructions(tables, setting)
+        started = {row["construction"] for row in tables.rows if (row["dataset"], row["model"]) == setting}
+        finished_names = {one.construction for one in configurations(tables) if one.setting == setting}
         if others := [name for name in order(finished_names) if name not in by_name]:
             parts.append(f"Not compared, because of another recipe (training, width, members): {', '.join(others)}.")
-        if unfinished := order(_started_constructions(tables, setting) - finished_names):
+        if unfinished := order(started - finished_names):
             parts.append(f"Not compared, because every trial diverged or was stopped: {', '.join(unfinished)}.")
     return "\n\n".join([*parts, CAVEAT]) + "\n"
-
-
-def _started_constructions(tables: Tables, setting: Setting) -> set[str]:
-    return {row["construction"] for row in tables.rows if (row["dataset"], row["model"]) == setting}
-
-
-def _finished_constructions(tables: Tables, setting: Setting) -> set[str]:
-    return {one.construction for one in configurations(tables) if one.setting == setting}
 
 
 def _seeds_table(tables: Tables, by_name: dict[str, Configuration]) -> str:

@@ -1,28 +1,13 @@
 """Format numbers, intervals, differences and lists for sentences."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
-from stats.intervals import Estimate
+from stats.intervals import Estimate, Share
 
 LEAST_SEEDS = 3
 """Minimum number of seeds for stating a difference."""
 TOO_FEW = "too few seeds"
 """Words of a sentence that has no difference to state."""
-
-
-class Sampled(Protocol):
-    """A number over seeds, and over images where these are known."""
-
-    @property
-    def n(self) -> int:
-        """Number of seeds."""
-        ...
-
-    @property
-    def images(self) -> int:
-        """Number of images; 1 for a number over seeds alone."""
-        ...
 
 
 def signed(value: float, digits: int) -> str:
@@ -31,7 +16,7 @@ def signed(value: float, digits: int) -> str:
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
 
 
-def sample_size(number: Sampled) -> str:
+def sample_size(number: Estimate | Share) -> str:
     """Format the sample size of an estimate: `3 seeds`, or `3 seeds and 1,797 images`."""
     return counted(number.n, "seed") + (f" and {number.images:,} images" if number.images > 1 else "")
 
@@ -61,12 +46,12 @@ def unknown_noise(gap: Estimate) -> bool:
     return gap.half is not None and gap.half <= 1e-12 * max(1.0, abs(gap.mean))
 
 
-def enough_seeds(number: Sampled | None) -> bool:
+def enough_seeds(number: Estimate | Share | None) -> bool:
     """Tell whether there are enough seeds in common to state a difference (decision 8)."""
     return number is not None and number.n >= LEAST_SEEDS
 
 
-def too_few(number: Sampled | None) -> str:
+def too_few(number: Estimate | Share | None) -> str:
     """State that there are too few seeds in common, without the difference."""
     return f"{TOO_FEW} (need {LEAST_SEEDS} in common, have {0 if number is None else number.n})"
 

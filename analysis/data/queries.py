@@ -126,23 +126,18 @@ def _by_setting(compared: Sequence[Configuration]) -> dict[Setting, list[Configu
     return groups
 
 
-def _validation_loss(configuration: Configuration) -> float:
-    values = list(configuration.by_seed("val_nll").values())
-    return sum(values) / len(values) if values else math.inf
-
-
-def _validation_accuracy(configuration: Configuration) -> float:
-    values = list(configuration.by_seed("val_accuracy").values())
-    return sum(values) / len(values) if values else -math.inf
+def _validation_mean(configuration: Configuration, column: str, otherwise: float) -> float:
+    values = list(configuration.by_seed(column).values())
+    return sum(values) / len(values) if values else otherwise
 
 
 def _rank_configuration(tables: Tables, configuration: Configuration) -> tuple[Any, ...]:
     fresh = sum(row["role"] == "fresh" for row in configuration.rows)
     barrier = mean_metric(tables, configuration, "barrier", "val")
     quality = (
-        -round(_validation_loss(configuration), LOSS_DIGITS),
+        -round(_validation_mean(configuration, "val_nll", math.inf), LOSS_DIGITS),
         -math.inf if barrier is None else -barrier,
-        _validation_accuracy(configuration),
+        _validation_mean(configuration, "val_accuracy", -math.inf),
     )
     chosen = not tables.dismissed.intersection(configuration.keys)
     return chosen, fresh, len(configuration.rows), _is_feasible(tables, configuration), *quality, configuration.keys
@@ -174,8 +169,8 @@ def _recipe_rank(compared: Iterable[Configuration]) -> tuple[Any, ...]:
     return (
         len(constructions),
         trials,
-        max(-_validation_loss(c) for c in compared),
-        max(map(_validation_accuracy, compared)),
+        max(-_validation_mean(c, "val_nll", math.inf) for c in compared),
+        max(_validation_mean(c, "val_accuracy", -math.inf) for c in compared),
     )
 
 

@@ -31,36 +31,30 @@ NEEDS = "quickstart"
 
 def draw(tables: Tables) -> Drawn:
     """Draw one panel per (dataset, model)."""
-    shown_planes: dict[str, Plane] = {}
+    shown_planes: dict[tuple[str, str], Plane] = {}
     for setting, by_name in best_by_construction(tables).items():
         for configuration in by_name.values():
             plane = _plane_with_counterparts(tables, configuration)
             if plane is not None:
-                shown_planes[f"{' · '.join(setting)}: {configuration.construction}"] = plane
+                shown_planes[" · ".join(setting), configuration.construction] = plane
     if not shown_planes:
         raise Missing(f"no plane on the {tables.split} split holds members and their counterparts")
     figure, axes = style.panels(len(shown_planes), columns=2, width=4.6, height=4.0)
     looks = style.looks(tables)
     data: dict[str, Any] = {}
-    for ax, (title, plane) in zip(axes, shown_planes.items(), strict=True):
-        data[title] = _draw_panel(ax, plane, looks[_construction_of(title)])
+    for ax, ((setting_name, name), plane) in zip(axes, shown_planes.items(), strict=True):
+        title = f"{setting_name}: {name}"
+        data[title] = _draw_panel(ax, plane, looks[name])
         ax.set_title(title)
         figure.colorbar(ax.collections[0], ax=ax, label=f"{tables.split} loss (nats)", format="%.2g", shrink=0.9)
     names: dict[str, tuple[Look, str | None]] = {"deep ensemble": (style.KNOWN[REFERENCE], "w")}
-    names |= {
-        f"counterpart, {name}": (looks[name], None) for name in order(_construction_of(title) for title in shown_planes)
-    }
+    names |= {f"counterpart, {name}": (looks[name], None) for name in order(name for _, name in shown_planes)}
     handles = [
         Line2D([], [], ls="", marker=look.marker, color=look.colour, mfc=face or look.colour, label=name)
         for name, (look, face) in names.items()
     ]
     style.draw_legend(figure, {}, points=True, more=handles)
     return Drawn(figure, [plane.key for plane in shown_planes.values()], data)
-
-
-def _construction_of(title: str) -> str:
-    """Return the construction in a panel's title."""
-    return title.rpartition(": ")[2]
 
 
 def _plane_with_counterparts(tables: Tables, configuration: Configuration) -> Plane | None:
@@ -84,14 +78,9 @@ def _draw_panel(ax: Axes, plane: Plane, after: Look) -> list[dict[str, Any]]:
             mark_vertex(ax, new, after, f"θ̃{_subscript(k)}", below=bool(far))
             mark_vertex(ax, old, style.KNOWN[REFERENCE], f"θ{_subscript(k)}{far}", hollow=True)
         shown += [new, old]
-    _label_axes(ax)
+    ax.set(xlabel="along the first side (weight)", ylabel="orthogonal to it (weight)")
     return [{name: v[name] for name in ("vertex", "x", "y", "residual", "accuracy", "loss")} for v in shown]
 
 
 def _subscript(k: int) -> str:
     return "".join("₀₁₂₃₄₅₆₇₈₉"[int(digit)] for digit in str(k))
-
-
-def _label_axes(ax: Axes) -> None:
-    ax.set_xlabel("along the first side (weight)")
-    ax.set_ylabel("orthogonal to it (weight)")

@@ -15,22 +15,7 @@ from analysis.constructions import LISTED, order
 from analysis.data.queries import Tables
 from basin.api.style import GREEN, GREY, RC, SKY, YELLOW, Look, house_style, mix_with_white, panels
 
-__all__ = [
-    "GREY",
-    "KNOWN",
-    "RC",
-    "axis_label",
-    "connectivity_axis",
-    "draw_legend",
-    "draw_points",
-    "fix_layout",
-    "house_style",
-    "looks",
-    "mix_with_white",
-    "panels",
-    "points_axis",
-    "rasterise",
-]
+__all__ = ["GREY", "RC", "house_style", "mix_with_white", "panels"]
 
 KNOWN = {name: facts.look for name, facts in LISTED.items() if facts.look}
 """Looks of the listed constructions."""

@@ -47,11 +47,11 @@ with most seeds; validation breaks ties. Tables of a grid list all. Differences 
 correction for the number of questions. *Not measurably different*: the interval holds 0; it says what is excluded, not
 that two are equal. `python -m analysis power` says how many seeds would show a difference of a given size.
 
-A case is a dataset, model and recipe of one sweep. *t*: share of the training that branches have in common; *β*:
-strength of the constraint; *τ*, *λ*: temperature and weight of distillation; *K*: members. *Chord*: the mixture of the
-scores of a path's ends; *q̄*: mean of accuracy less chord on the paths, in points; *barrier*: the largest fall below the
-chord. *One basin*: the average path is shown to lose less than a margin against the chord, by accuracy or by loss
-([definitions](definitions.md))."""
+A case is a dataset, model and recipe; of sweeps with the same deep ensembles, the one with most constructions counts.
+*t*: share of the training that branches have in common; *β*: strength of the constraint; *τ*, *λ*: temperature and
+weight of distillation; *K*: members. *Chord*: the mixture of the scores of a path's ends; *q̄*: mean of accuracy less
+chord on the paths, in points; *barrier*: the largest fall below the chord. *One basin*: the average path is shown to
+lose less than a margin against the chord, by accuracy or by loss ([definitions](definitions.md))."""
 
 
 def write_page(published: Path, docs: Path) -> list[Path]:
@@ -113,7 +113,11 @@ def count_sentences(sweeps: Sequence[Sweep]) -> list[str]:
         if len(cases) > 1:
             gaps = [gap_to_deep(case, case.chosen[name], "accuracy") for case in cases]
             counts.append(count_sides(name, gaps, "higher"))
-    return [f"Accuracy vs. deep, over all datasets, models and recipes: {'; '.join(counts)}."] if counts else []
+    return (
+        [f"Accuracy vs. deep, over all datasets, models and recipes, each at its own β and t: {'; '.join(counts)}."]
+        if counts
+        else []
+    )
 
 
 def _quality_sentences(tables: Tables, mine: Configuration, deep: Configuration) -> str:
@@ -153,6 +157,8 @@ def _constructions_text(sweeps: Sequence[Sweep]) -> str:
     """Return a table for each dataset and model, with the hyperparameters of its constructions."""
     parts = []
     for case in list_cases(sweeps):
+        if not case.chosen.keys() - {REFERENCE}:
+            continue
         places = {name: hyperparameter_words(case.chosen[name]) for name in order(case.chosen)}
         where = "; ".join(f"{name}: {words}" for name, words in places.items() if words)
         table = headline_sheet(case.tables, case.chosen).pipe_table()

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from analysis.constructions import REFERENCE
 from analysis.data.queries import Configuration, Setting, Tables, best_by_construction, read_tables
 from analysis.published.files import dataset_names, dataset_notes, list_published, restore, study_summary
 from sweeps.storage.roles import REPORTED
@@ -87,11 +88,27 @@ def hyperparameter_words(configuration: Configuration) -> str:
 
 
 def list_cases(sweeps: Sequence[Sweep]) -> list[Case]:
-    """Return a case for each dataset and model of each sweep, the headline's first."""
-    cases = []
-    for sweep in sorted(sweeps, key=lambda sweep: (sweep.name != HEADLINE, sweep.name)):
-        cases += sweep.cases
-    return cases
+    """Return a case for each dataset and model of each sweep, the headline's first.
+
+    Sweeps may have the same deep ensembles, and then each result counts once: of a construction that several of them
+    have, a case has what the sweep with most constructions chose, and of those the sweep with most trials.
+    """
+    listed = [case for sweep in sweeps for case in sweep.cases]
+    listed.sort(key=lambda case: (case.sweep.name != HEADLINE, case.sweep.name))
+    taken: set[tuple[str, str]] = set()
+    kept: dict[int, dict[str, Configuration]] = {}
+    for case in sorted(listed, key=lambda case: (-len(case.chosen), -len(case.tables.rows))):
+        base = _first_ensemble(case)
+        kept[id(case)] = {name: c for name, c in case.chosen.items() if (base, name) not in taken}
+        if base:
+            taken |= {(base, name) for name in case.chosen.keys() - {REFERENCE}}
+    return [replace(case, chosen=kept[id(case)]) for case in listed]
+
+
+def _first_ensemble(case: Case) -> str:
+    """Return the key of the deep ensemble with the lowest seed; empty without one."""
+    rows = case.chosen[REFERENCE].rows if REFERENCE in case.chosen else []
+    return min(((row["seed"], str(row.get("ensemble_key") or "")) for row in rows), default=(0, ""))[1]
 
 
 @contextmanager

@@ -169,18 +169,11 @@ def _picture(picture: lead.Picture) -> Markup:
 
 
 PROVENANCE = {
-    **{
-        "sweep": "sweep",
-        "role": "role",
-        "status": "status",
-        "commit": "commit of the code",
-        "dirty": "uncommitted changes",
-        "sources": "hash of the code",
-        "plugins": "plugins",
-    },
-    **{"device_name": "device", "threads": "threads", "data_hash": "hash of the data"},
-    **{"python_version": "python version", "torch_version": "torch version"},
-}
+    "sweep": "sweep", "role": "role", "status": "status", "commit": "commit of the code",
+    "dirty": "uncommitted changes", "sources": "hash of the code", "plugins": "plugins", "device_name": "device",
+    "threads": "threads", "data_hash": "hash of the data", "python_version": "python version",
+    "torch_version": "torch version",
+}  # fmt: skip
 """Column → its heading in the section on provenance."""
 MOST_CLASSES = 100
 """Classes that are listed one by one."""

@@ -46,7 +46,7 @@ def align_members(
 
 def to_first(members: Stack, matcher: Matcher) -> dict[int, Match]:
     """Align every other member to member 0."""
-    first = _selected_members(members, [0])
+    first = stack.slice_networks(members, slice(0, 1))
     return {
         member: matcher(first, stack.network_at(members, member), make_generator("matching", member))
         for member in range(1, stack.count_networks(members))
@@ -75,7 +75,3 @@ def to_mean(members: Stack, symmetry: Symmetry, matcher: Matcher) -> dict[int, M
             before = matches[member].before if member in matches else match.before
             matches[member] = replace(match, permutation=moves[member], before=before)
     return dict(sorted((member, replace(match, permutation=moves[member])) for member, match in matches.items()))
-
-
-def _selected_members(members: Stack, which: list[int]) -> Stack:
-    return {name: tensor[which] for name, tensor in members.items()}

@@ -24,7 +24,6 @@ from basin.api.results import (
     PlaneGrid,
     Scores,
     Soup,
-    check_three,
 )
 from basin.connectivity.batchnorm import MixingContext
 from basin.connectivity.hull import HullPoint, score_hull
@@ -193,14 +192,14 @@ def plane(
     """
     given = open_networks(networks, states, train=train, test=test, device=device)
     (name,) = _one_policy(given, policy)
-    with isolated_draws(given.network.device):
-        return score_grid(_make_probe(given, None), anchors, points, name)
+    return score_grid(_make_probe(given, None), anchors, points, name)
 
 
 def score_grid(probe: Probe, anchors: Sequence[int], points: int, policy: str) -> PlaneGrid:
     """Score the plane through the anchors."""
     count = stack.count_networks(probe.context.members)
-    check_three(count)
+    if count < 3:
+        raise UsageError(f"{count} networks: a plane needs three")
     if len(set(anchors)) != 3 or not all(0 <= anchor < count for anchor in anchors):
         raise UsageError(f"anchors={list(anchors)}: expected three different networks of 0 to {count - 1}")
     means = replace(probe, per_image=False, _mixers={}, _seen={})

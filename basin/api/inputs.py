@@ -1,9 +1,10 @@
 """Inputs of the library: modules, state dicts, loaders and tensors are checked and copied."""
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -30,14 +31,14 @@ CHUNK = 256
 
 
 @dataclass(frozen=True)
-class Own:
-    """A module as a model of `basin`: every network is a copy of it."""
+class Built:
+    """A function that builds a network, as a model of `basin`."""
 
-    module: nn.Module
+    builder: Callable[[], nn.Module]
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
-        """A copy of the module."""
-        return copy.deepcopy(self.module)
+        """A network; if it is initialised, then from PyTorch's global random state."""
+        return self.builder()
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def open_networks(
     data = make_data(trained, tested, classes)
     if isinstance(train, Data):  # so that statistics are estimated on the batches of the sweeps
         data = replace(data, hash=train.hash)
-    network = Network(Own(copies[0]), data.shape, classes, place)
+    network = Network(Built(partial(copy.deepcopy, copies[0])), data.shape, classes, place)
     params = [stack.of_module(module) for module in copies] if states is None else [dict(state) for state in states]
     members = _stack_members(network, params, place)
     _check_weights(members)

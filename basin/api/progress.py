@@ -12,12 +12,8 @@ def choose_progress(progress: Progress | bool | None) -> Progress:
     if callable(progress):
         return progress
     shown = sys.stderr.isatty() if progress is None else progress
-    return _print_line if shown else _stay_silent
+    return _print_line if shown else lambda what, done, total: None
 
 
 def _print_line(what: str, done: int, total: int) -> None:
     print(f"\r{what}: {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
-
-
-def _stay_silent(what: str, done: int, total: int) -> None:
-    pass

@@ -17,7 +17,6 @@ from basin.connectivity.hull import HullPoint
 from basin.connectivity.paths import PathPoint
 from basin.connectivity.plane import PlanePoint
 from basin.connectivity.probe import Probe
-from basin.errors import UsageError
 from basin.metrics import all_metrics
 from stats.verdicts import Answer, Verdict
 
@@ -345,12 +344,6 @@ class Comparison:
         return (
             f"no network is better than always answering the commonest class ({chance:.1f} %): check labels and inputs"
         )
-
-
-def check_three(count: int) -> None:
-    """Raise UsageError if there are fewer than three networks."""
-    if count < 3:
-        raise UsageError(f"{count} networks: a plane needs three")
 
 
 def _range(interval: Any, digits: int = 3, form: str = "f") -> str:

@@ -13,6 +13,7 @@ from torch import nn
 from basin import stack
 from basin.alignment.certificate import Certificate
 from basin.api.inputs import (
+    Built,
     Inputs,
     Networks,
     States,
@@ -26,7 +27,6 @@ from basin.api.inputs import (
 from basin.api.progress import Progress, choose_progress
 from basin.constructions import constructions
 from basin.data import Data
-from basin.ensemble import Ensemble
 from basin.errors import UsageError, one_of
 from basin.spec import describe_fields, replace_known
 from basin.stages import Stages
@@ -59,17 +59,6 @@ class Trained:
     def __repr__(self) -> str:
         cost = f"{self.passes} passes of {self.training.batch_size} inputs"
         return f"{len(self.networks)} networks, {cost}\n{self.construction!r}\n{self.training!r}"
-
-
-@dataclass(frozen=True)
-class Built:
-    """A function that builds a network, as a model of `basin`."""
-
-    builder: Callable[[], nn.Module]
-
-    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
-        """A network, initialised from PyTorch's global random state."""
-        return self.builder()
 
 
 def train(
@@ -122,7 +111,8 @@ def train(
         for grown in made.grow(task):
             ensemble = grown
             report("training", min(task.meter.passes, expected), expected)
-    return _make_trained(opened, ensemble, made, recipe, task.meter)
+    members = tuple(_as_module(opened, params) for params in stack.iterate_networks(ensemble.members()))
+    return Trained(members, made, recipe, task.meter.passes, ensemble.certificates)
 
 
 def distill(
@@ -236,7 +226,8 @@ def _rebuilt(module: nn.Module) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         fresh = copy.deepcopy(module).cpu().requires_grad_()
         for layer in fresh.modules():
-            _reset(layer)
+            if reset := _resets(layer):
+                reset()
         return fresh
 
     return build
@@ -253,17 +244,6 @@ def _check_layers(module: nn.Module) -> None:
 
 def _resets(layer: nn.Module) -> Any:
     return getattr(layer, "reset_parameters", None) or getattr(layer, "_reset_parameters", None)
-
-
-def _reset(layer: nn.Module) -> None:
-    reset = _resets(layer)
-    if reset:
-        reset()
-
-
-def _make_trained(network: Network, ensemble: Ensemble, made: Any, recipe: Training, meter: Meter) -> Trained:
-    members = tuple(_as_module(network, params) for params in stack.iterate_networks(ensemble.members()))
-    return Trained(members, made, recipe, meter.passes, ensemble.certificates)
 
 
 def _as_module(network: Network, params: stack.Params) -> nn.Module:

@@ -5,13 +5,13 @@ from typing import Annotated
 
 from basin.constructions import Spends
 from basin.ensemble import Edge, all_pairs, star_pairs
-from basin.spec import Bounds, Search, Unit, check_fields
+from basin.spec import Bounds, Checked, Search, Unit
 from basin.training.constraints import ConstraintName, mixed_networks, tie_members
 from basin.training.objective import Objective
 
 
 @dataclass(frozen=True, kw_only=True)
-class Branches:
+class Branches(Checked):
     """Members that leave one trunk at time t, and that a constraint ties together."""
 
     members: Annotated[int, Bounds(2), Unit("networks")] = 4
@@ -31,9 +31,6 @@ class Branches:
     draws: Annotated[int, Bounds(1), Unit("draws")] = 1
     """Independent draws of the constraint's mixed networks per step, whose losses are averaged: more give less noisy
     gradients and cost passes (1 per draw, K/2 rounded down for matching)."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     def spends(self, steps: int) -> Spends:
         """The trunk, then in each step the branches and the mixed networks; teachers are counted separately."""

@@ -7,22 +7,19 @@ from typing import Annotated, ClassVar
 from basin import stack
 from basin.constructions import Spends, constructions
 from basin.ensemble import Ensemble
-from basin.spec import Bounds, Unit, check_fields
+from basin.spec import Bounds, Checked, Unit
 from basin.task import Task
 
 
 @constructions.register("deep")
 @dataclass(frozen=True, kw_only=True)
-class Deep:
+class Deep(Checked):
     """K independent initialisations and data orders: the reference, and the teacher."""
 
     version: ClassVar[int] = 1
 
     members: Annotated[int, Bounds(1), Unit("networks")] = 4
     """Networks in the ensemble, K."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     def needs(self, steps: int) -> dict[int, int]:
         """A whole stage for each member."""

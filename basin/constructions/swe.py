@@ -10,7 +10,7 @@ from basin import stack
 from basin.constructions import Spends, constructions
 from basin.ensemble import Ensemble, chain_pairs
 from basin.errors import UsageError
-from basin.spec import Bounds, Search, Unit, check_fields
+from basin.spec import Bounds, Checked, Search, Unit
 from basin.stack import Stack
 from basin.task import Task
 from basin.training.loop import LearningRate, State, Training
@@ -18,7 +18,7 @@ from basin.training.loop import LearningRate, State, Training
 
 @constructions.register("swe")
 @dataclass(frozen=True, kw_only=True)
-class SWE:
+class SWE(Checked):
     """K snapshots of one run, each with its own BatchNorm buffers.
 
     `constant`: peak rate to half of `start`, linear to `swe_lr` at `start`, then constant (SWA, Izmailov 2018, section
@@ -40,9 +40,6 @@ class SWE:
     """Learning rate, or its peak, while snapshots are taken."""
     anneal: Annotated[int, Bounds(0), Unit("steps")] = 0
     """Steps of linear decay to 0 that each snapshot gets, on a copy, before it is kept."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     def needs(self, steps: int) -> dict[int, int]:
         """No stages: its learning rate differs from a stage's from the first step."""

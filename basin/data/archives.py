@@ -287,19 +287,14 @@ class _StrictInfo(tarfile.TarInfo):
     """A tar header that, if damaged or missing, raises an error: the library would take it for the archive's end."""
 
     @classmethod
-    def fromtarfile(cls, tarfile: Any) -> Any:
+    def fromtarfile(cls, archive: Any) -> Any:
         """Read one header."""
         try:
-            return super().fromtarfile(tarfile)
-        except EOF_MARK:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
             raise
-        except HEADER_ERRORS as error:
-            raise ReadError(f"{error} at byte {tarfile.offset}") from None
-
-
-EOF_MARK: Any = tarfile.EOFHeaderError  # type: ignore[attr-defined]
-HEADER_ERRORS: Any = tarfile.HeaderError
-ReadError = tarfile.ReadError
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"{error} at byte {archive.offset}") from None
 
 
 def _tar_members(source: Path, start: bytes, limits: Limits) -> Iterator[Member]:
@@ -328,10 +323,10 @@ def _check_end(rest: Stream) -> None:
     size = tarfile.BLOCKSIZE  # the first block of zeros
     while part := rest.read(CHUNK):
         if part.strip(b"\0"):
-            raise ReadError("more data after its end mark: another archive is appended, or it is damaged")
+            raise tarfile.ReadError("more data after its end mark: another archive is appended, or it is damaged")
         size += len(part)
     if size > PADDING:
-        raise ReadError(f"its last {size:,} bytes are zeros: a download or copy that did not finish")
+        raise tarfile.ReadError(f"its last {size:,} bytes are zeros: a download or copy that did not finish")
 
 
 def _inside(target: str) -> str:

@@ -14,7 +14,7 @@ from basin.data.dataset import Account, Array
 from basin.data.images import is_image
 from basin.data.official import differing_files, one_of_each
 from basin.errors import UsageError
-from basin.spec import check_fields
+from basin.spec import Checked
 
 PARTS = {
     10: ([f"data_batch_{part}" for part in range(1, 6)], "test_batch", "batches.meta"),
@@ -26,7 +26,7 @@ KEYS = {10: (b"labels", b"label_names"), 100: (b"fine_labels", b"fine_label_name
 @datasets.register("cifar10", classes=10)
 @datasets.register("cifar100", classes=100)
 @dataclass(frozen=True, kw_only=True)
-class Cifar:
+class Cifar(Checked):
     """60,000 colour photographs of 32×32 pixels; the source is the official .tar.gz, or the folder it unpacks to."""
 
     version: ClassVar[int] = 1
@@ -37,9 +37,6 @@ class Cifar:
     train_size: ClassVar[int | None] = None
     val_size: ClassVar[int | None] = 5000
     augment: ClassVar[str] = "crop+flip"
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     def decode(self, source: Path | None, download: Path) -> Arrays:
         """Downloads are accepted by their md5 alone; a source of one's own is unpickled without running its code."""

@@ -15,7 +15,6 @@ from basin.data import Arrays, datasets
 from basin.data.dataset import Account
 from basin.data.splits import stratified_order
 from basin.errors import UsageError
-from basin.spec import check_fields
 
 FILE = Path(__file__).parent / "digits.csv.gz"
 TEST_SIZE = 697
@@ -34,9 +33,6 @@ class Digits:
     train_size: ClassVar[int | None] = 300
     val_size: ClassVar[int | None] = 600
     augment: ClassVar[str] = "none"
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     def decode(self, source: Path | None, download: Path) -> Arrays:
         """Grey levels 0 … 16 as 0 … 255; raises UsageError if a source is given."""

@@ -12,7 +12,6 @@ from basin.data.dataset import Account, Array
 from basin.data.official import differing_files, one_of_each
 from basin.data.unpacking import unpack_gzip
 from basin.errors import UsageError
-from basin.spec import check_fields
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -32,9 +31,6 @@ class FashionMnist:
     train_size: ClassVar[int | None] = None
     val_size: ClassVar[int | None] = 5000
     augment: ClassVar[str] = "crop+flip"
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     def decode(self, source: Path | None, download: Path) -> Arrays:
         """Raises UsageError naming the idx files that are missing or damaged."""

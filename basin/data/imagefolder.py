@@ -12,12 +12,12 @@ from basin.data.class_folders import find_splits, in_split
 from basin.data.dataset import Account
 from basin.data.images import decode_images
 from basin.errors import UsageError
-from basin.spec import Bounds, Unit, check_fields
+from basin.spec import Bounds, Checked, Unit
 
 
 @datasets.register("imagefolder")
 @dataclass(frozen=True, kw_only=True)
-class ImageFolder:
+class ImageFolder(Checked):
     """A folder, .zip or .tar.* archive with train/CLASS/… and test/CLASS/… (or val/), perhaps below other folders.
 
     Where there are both test/ and val/, test/ is the test split and val/ is not read: validation comes from train/.
@@ -32,9 +32,6 @@ class ImageFolder:
     train_size: ClassVar[int | None] = None
     val_size: ClassVar[int | None] = None
     augment: ClassVar[str] = "crop+flip"
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     def decode(self, source: Path | None, download: Path) -> Arrays:
         """RGB images; classes are the folders' names, sorted. Raises UsageError if there are none, or sizes differ."""

@@ -2,11 +2,11 @@
 
 import io
 import os
-import threading
 import zlib
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -30,17 +30,6 @@ BACKGROUND = 255
 """Grey level behind transparent pixels: white."""
 DEEP = {"I": "32-bit integers", "F": "floating-point numbers"}
 ALPHA = frozenset({"RGBA", "RGBa", "LA", "La", "PA"})
-ORIENTATION = 0x112
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation → what turns the stored image upright."""
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -70,10 +59,8 @@ def decode_images(files: Mapping[str, bytes], resolution: int | None) -> Decoded
     first, _ = _decode_pixels(names[0], files[names[0]], resolution, limits)
     limits.check_total(f"a set of {len(names)} images of {first.shape[2]}×{first.shape[1]}", len(names) * first.nbytes)
     pixels = np.empty((len(names), *first.shape), np.uint8)
-    kinds: Counter[str] = Counter()
-    counting = threading.Lock()
 
-    def fill(start: int) -> None:
+    def fill(start: int) -> Counter[str]:
         found: Counter[str] = Counter()
         for place in range(start, min(start + CHUNK, len(names))):
             image, kind = _decode_pixels(names[place], files[names[place]], resolution, limits)
@@ -81,12 +68,10 @@ def decode_images(files: Mapping[str, bytes], resolution: int | None) -> Decoded
                 raise _sizes_error(files, limits)
             pixels[place] = image
             found[kind] += 1
-        with counting:
-            kinds.update(found)
+        return found
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for done in [pool.submit(fill, start) for start in range(0, len(names), CHUNK)]:
-            done.result()
+        kinds = sum(pool.map(fill, range(0, len(names), CHUNK)), Counter[str]())
     return Decoded(pixels, dict(kinds.most_common()))
 
 
@@ -94,7 +79,7 @@ def _decode_pixels(name: str, encoded: bytes, resolution: int | None, limits: Li
     """RGB pixels [3, H, W], and the image's size and mode as stored."""
     image = _open_image(name, encoded, limits)
     kind = f"{image.width}×{image.height} {image.mode}"
-    image = _turn(_to_rgb(name, image), _orientation(image))
+    image = _to_rgb(name, _upright(image))
     if resolution is not None and image.size != (resolution, resolution):
         # The area average when shrinking: exact and without aliasing (Chrabaszcz 2017).
         shrinks = min(image.size) >= resolution
@@ -146,16 +131,11 @@ def _check_png(encoded: bytes) -> None:
         at = end + 4
 
 
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation; metadata that cannot be read have none. Pillow turns TIFF itself."""
-    try:
-        return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # damaged metadata, of which viewers take no notice
-        return 1
-
-
-def _turn(image: Image.Image, orientation: int) -> Image.Image:
-    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn the image as its EXIF orientation says, in place: a copy would lose its format. Pillow turns TIFF itself."""
+    with suppress(Exception):  # damaged metadata, of which viewers take no notice
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def _to_rgb(name: str, image: Image.Image) -> Image.Image:
@@ -215,7 +195,7 @@ def _over_background(name: str, image: Image.Image) -> Image.Image:
 
 def _sizes_error(files: Mapping[str, bytes], limits: Limits) -> UsageError:
     images = (_open_image(name, encoded, limits) for name, encoded in files.items())
-    counts = Counter(_turn(image, _orientation(image)).size for image in images)
+    counts = Counter(_upright(image).size for image in images)
     sizes = ", ".join(f"{width}×{height} ({count})" for (width, height), count in counts.most_common(4))
     more = ", …" if len(counts) > 4 else ""
     return UsageError(f"images of {len(counts)} sizes: {sizes}{more}: expected one size, or set resolution")

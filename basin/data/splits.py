@@ -11,11 +11,11 @@ from torch import Tensor
 from basin.data.dataset import Array, Arrays, Dataset
 from basin.errors import UsageError
 from basin.seeds import make_generator
-from basin.spec import Bounds, Unit, check_fields
+from basin.spec import Bounds, Checked, Unit
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSplit:
+class DataSplit(Checked):
     """Sizes of the splits, and augmentation of the training images."""
 
     version: ClassVar[int] = 1
@@ -30,9 +30,6 @@ class DataSplit:
     """Seed of the stratified draw of the splits."""
     augment: Literal["default", "none", "crop", "crop+flip", "crop+flip+cutout"] = "default"
     """Augmentation of training images (default: the dataset's own)."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from basin.data.dataset import Account
 from basin.data.images import decode_images, is_image
 from basin.data.official import MD5, differing_files, one_of_each
 from basin.errors import UsageError
-from basin.spec import Bounds, Unit, check_fields
+from basin.spec import Bounds, Checked, Unit
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 LISTS = frozenset({"wnids.txt", "val_annotations.txt"})
@@ -21,7 +21,7 @@ LISTS = frozenset({"wnids.txt", "val_annotations.txt"})
 
 @datasets.register("tiny-imagenet")
 @dataclass(frozen=True, kw_only=True)
-class TinyImagenet:
+class TinyImagenet(Checked):
     """The source is the official zip, or the folder it unpacks to; the official validation images are the test split.
 
     Classes of `wnids.txt` without training images are left out, so that a part of the classes is a dataset too.
@@ -35,9 +35,6 @@ class TinyImagenet:
     train_size: ClassVar[int | None] = None
     val_size: ClassVar[int | None] = None
     augment: ClassVar[str] = "crop+flip"
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     def decode(self, source: Path | None, download: Path) -> Arrays:
         """Grey-scale files become RGB; raises UsageError if the official layout is not there."""

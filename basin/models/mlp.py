@@ -8,12 +8,12 @@ from torch import nn
 
 from basin.models import models
 from basin.models.symmetry import Group, Part, Symmetry
-from basin.spec import Bounds, Unit, check_fields
+from basin.spec import Bounds, Checked, Unit
 
 
 @models.register("mlp")
 @dataclass(frozen=True, kw_only=True)
-class MLP:
+class MLP(Checked):
     """Fully connected layers with ReLU."""
 
     version: ClassVar[int] = 1
@@ -22,9 +22,6 @@ class MLP:
     """Units of each hidden layer."""
     layers: Annotated[int, Bounds(1), Unit("layers")] = 2
     """Hidden layers."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         """The network for images of `shape`."""

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from basin.models import models
 from basin.models.symmetry import Axis, Group, Part, Reading, Symmetry, norm_axes, norm_blocks
-from basin.spec import Bounds, Unit, check_fields
+from basin.spec import Bounds, Checked, Unit
 
 Norm = Literal["batch", "layer", "group"]
 
@@ -18,7 +18,7 @@ Norm = Literal["batch", "layer", "group"]
 @models.register("resnet8", depth=8)
 @models.register("resnet20", depth=20)
 @dataclass(frozen=True, kw_only=True)
-class ResNet:
+class ResNet(Checked):
     """6n+2 layers: three stages of n basic blocks with 16, 32, 64 channels times `width`.
 
     The shortcut where the shape changes is a projection (option B): zero padding would fix the order of the channels
@@ -36,9 +36,6 @@ class ResNet:
     or the next larger number that divides the width."""
     shortcut: Literal["1x1", "3x3"] = "1x1"
     """Kernel of the projection shortcut."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         """The network for images of `shape`; He initialisation of the convolutions."""

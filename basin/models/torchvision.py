@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from basin.errors import UsageError, one_of
 from basin.models import models
-from basin.spec import check_fields
+from basin.spec import Checked
 
 
 @models.register_prefix("torchvision:", "architecture")
 @dataclass(frozen=True, kw_only=True)
-class TorchVision:
+class TorchVision(Checked):
     """A classifier of torchvision, freshly initialised, for the classes of the data.
 
     Its dropout and stochastic depth are switched off: they would draw from a generator that a resumed trial does not
@@ -26,7 +26,7 @@ class TorchVision:
     """Torchvision's name of the classifier."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         if self.architecture not in _classifier_names():
             raise one_of("torchvision model", self.architecture, _classifier_names())
 

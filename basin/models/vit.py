@@ -10,12 +10,12 @@ from torch.nn import functional as F
 from basin.errors import UsageError
 from basin.models import models
 from basin.models.symmetry import Axis, Group, Part, Symmetry
-from basin.spec import Bounds, Unit, check_fields
+from basin.spec import Bounds, Checked, Unit
 
 
 @models.register("vit")
 @dataclass(frozen=True, kw_only=True)
-class ViT:
+class ViT(Checked):
     """Patches, a class token and learned positions through transformer blocks with LayerNorm and GELU; no dropout.
 
     The default is DeiT-Tiny (Touvron 2021: 192 channels, 3 heads) at half its depth, with patches of 4 px, which
@@ -36,7 +36,7 @@ class ViT:
     """Hidden units of a block's MLP, as a multiple of `dim`."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         if self.dim % self.heads:
             raise UsageError(f"heads={self.heads}: expected a divisor of dim={self.dim}")
 

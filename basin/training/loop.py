@@ -15,7 +15,7 @@ from basin.data import Data
 from basin.data.batches import draw_batches, drawn_batches, steps_per_epoch
 from basin.errors import UsageError
 from basin.seeds import make_generator
-from basin.spec import Bounds, Search, Unit, check_fields
+from basin.spec import Bounds, Checked, Search, Unit
 from basin.stack import Stack
 from basin.training.capture import Work, capture_graph
 from basin.training.cuda_graphs import GraphGradients
@@ -38,7 +38,7 @@ class DivergedError(ArithmeticError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class Training(Checked):
     """The budget and the optimizer, the same for every member of every construction."""
 
     version: ClassVar[int] = 1
@@ -63,7 +63,7 @@ class Training:
     """Arithmetic of the training passes; evaluation is float32. In a study also auto: the faster one where it runs."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         if self.optimizer == "adamw" and self.momentum == 1:
             raise UsageError("momentum=1: expected less than 1 for optimizer=adamw, whose mean gradient stays 0 at 1")
         for name in ("lr", "weight_decay"):

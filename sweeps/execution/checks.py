@@ -36,7 +36,8 @@ def _run_check(name: str, step: Callable[[], str]) -> Check:
 
 def check_gpus() -> str:
     """Name the GPUs that PyTorch sees."""
-    return ", ".join(_gpu_names()) or "none: trials run on the CPU"
+    names = ", ".join(_gpu_names())
+    return f"{names}: use --gpus-per-trial" if names else "none: trials run on the CPU"
 
 
 def check_counted_gpus(counted: float) -> str:

@@ -5,7 +5,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager
 from typing import Any
 
@@ -19,7 +19,17 @@ from basin.provenance import ROOT
 from sweeps.execution.address import check_address
 
 UNUSED_PROCESSES = ("start_monitor", "start_log_monitor", "start_api_server")
-"""Methods of Ray's node that start the autoscaler, the forwarder of workers' output, and the dashboard."""
+"""Methods of Ray's node that start the autoscaler, the forwarder of workers' output, and the dashboard.
+
+A sweep on one machine uses none of them, and they are half of Ray's start: `ray.init` waits for the dashboard even
+where it is switched off. Ray has no option for this; a Ray whose node has no such methods starts as it always does.
+"""
+LOOPBACK = {"ENABLE_RAY_CLUSTER": False}
+"""Constant of Ray that lets it listen on loopback alone, as it does by itself on macOS and Windows.
+
+Ray resolves `_node_ip_address="127.0.0.1"` to the machine's own address, and reads the environment variable of this
+constant only when it is imported.
+"""
 PAUSES = (2, 10)
 """Seconds before a cluster is asked again; a head node waits 30 seconds for the process that it starts per client."""
 
@@ -44,8 +54,8 @@ def connect_ray(address: str) -> None:
     with (
         chdir(ROOT),
         warnings.catch_warnings(action="ignore"),
-        _bound_to_loopback(local),
-        _without_unused_processes(local),
+        _replaced(ray_constants, LOOPBACK if local else {}),
+        _replaced(Node, {name: _start_nothing for name in UNUSED_PROCESSES if local and hasattr(Node, name)}),
     ):
         _start(address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **more)
 
@@ -74,35 +84,16 @@ def _in_job_with_code() -> bool:
 
 
 @contextmanager
-def _bound_to_loopback(local: bool) -> Iterator[None]:
-    """Let a local Ray listen on loopback instead of every address, as Ray itself does on macOS and Windows.
-
-    Ray resolves `_node_ip_address="127.0.0.1"` to the machine's own address, and reads the environment variable of this
-    setting only when it is imported.
-    """
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = before and not local
+def _replaced(owner: Any, values: Mapping[str, Any]) -> Iterator[None]:
+    """Set attributes of a module or class of Ray for as long as it starts."""
+    before = {name: getattr(owner, name) for name in values}
     try:
+        for name, value in values.items():
+            setattr(owner, name, value)
         yield
     finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
-
-
-@contextmanager
-def _without_unused_processes(local: bool) -> Iterator[None]:
-    """Start a local Ray without the three Python processes that a sweep on one machine does not use.
-
-    They are half of its start: `ray.init` waits for the dashboard even where it is switched off. Ray has no option for
-    this; a Ray whose node has no such methods starts as it always does.
-    """
-    before = {name: getattr(Node, name) for name in UNUSED_PROCESSES if local and hasattr(Node, name)}
-    for name in before:
-        setattr(Node, name, _start_nothing)
-    try:
-        yield
-    finally:
-        for name, start in before.items():
-            setattr(Node, name, start)
+        for name, value in before.items():
+            setattr(owner, name, value)
 
 
 def _start_nothing(node: Node, *_: Any, **__: Any) -> None:

@@ -15,9 +15,8 @@ from sweeps.execution.precision import decide_precision, describe_emulation
 from sweeps.execution.stages import Stage, plan_stages
 from sweeps.execution.throughput import Kind, Throughput, measure_steps, measured_throughput, trial_kind
 from sweeps.search.samplers import find_sampler, make_sampler
-from sweeps.search.searcher import TURNS
+from sweeps.search.searcher import ask_in_turns
 from sweeps.storage.store import Row, Store
-from sweeps.study.job import Changes
 from sweeps.study.manifest import needs_remeasuring
 from sweeps.study.study import Study
 
@@ -81,11 +80,6 @@ class Plan:
         """Recipe keys of the stages."""
         return frozenset(stage.trial.recipe_key for stage in self.stages)
 
-    @property
-    def kinds(self) -> dict[Kind, Trial]:
-        """Kind of trial → an example of it."""
-        return {trial_kind(one.trial): one.trial for one in self.trials}
-
     def missing_passes(self, stage: Stage) -> int:
         """Passes that a stage still has to train."""
         return stage.missing_passes(self.place, self.images)
@@ -140,13 +134,8 @@ def _searched_trials(study: Study, seed: int, rows: Mapping[str, Row]) -> list[P
         directions=["maximize"] * len(study.objectives),
         sampler=make_sampler(study.sampler if indexed else "random", seed, study.space),
     )
-    names = study.space.constructions
-    points: list[Changes] = []
-    for number in range(count):
-        if len(names) > 1 and number < TURNS:
-            drawn.enqueue_trial({"construction": names[number % len(names)]})
-        points.append({**study.space.draw(drawn.ask()), "seed": seed})
-    trials = [study.resolve_trial(point) for point in points]
+    asked = (ask_in_turns(drawn, study.space.constructions, number) for number in range(count))
+    trials = [study.resolve_trial({**study.space.draw(one), "seed": seed}) for one in asked]
     if indexed:
         return [Planned("search", trial, finished=trial.key in rows) for trial in trials]
     done = [Planned("search", trial, 0.0, finished=True) for trial in trials[:1] if finished]
@@ -191,7 +180,7 @@ def known_throughput(
     planned: Plan, options: Options, *, given: float | None, probing: bool
 ) -> dict[Kind, list[Throughput]]:
     """Throughput of each kind of trial: given, fitted to earlier trials, or measured now."""
-    kinds = planned.kinds
+    kinds = {trial_kind(one.trial): one.trial for one in planned.trials}
     if given:
         return {
             one: [Throughput("any device", given, 0.0, "given; measuring an ensemble comes on top")] for one in kinds

@@ -21,13 +21,7 @@ from sweeps.execution.options import Options
 from sweeps.execution.preemption import make_preemptible
 from sweeps.execution.recovering import RecoveringScheduler, is_given_back
 from sweeps.execution.session import open_session
-from sweeps.execution.signals import (
-    HaltedError,
-    catch_signals,
-    check_stop,
-    halting,
-    postponed,
-)
+from sweeps.execution.signals import HaltedError, catch_signals, check_stop, halting, postponed
 from sweeps.execution.worker import Worker, run_job
 from sweeps.search.searcher import ResumableSearch
 from sweeps.storage.compact import RowCollector

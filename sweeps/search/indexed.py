@@ -92,25 +92,16 @@ def axis_values(field: Field, steps: int) -> list[Value]:
     return list(dict.fromkeys(round(value) if field.kind is int else value for value in values))
 
 
-class IndexedSampler(optuna.samplers.BaseSampler):
+class IndexedSampler(optuna.samplers.RandomSampler):
     """Draws that depend only on the seed and on the number of earlier trials: a restart changes nothing."""
 
     def __init__(self, draws: Uniform | Grid) -> None:
+        super().__init__()
         self._draws = draws
         self._counted = 0
         """Trials from the first on that have been looked at."""
         self._warm: list[int] = []
         """Numbers of those among them that came from another sweep; ascending."""
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return no parameters: each is drawn by itself."""
-        return {}
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, object]:
-        """Draw nothing jointly."""
-        return {}
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

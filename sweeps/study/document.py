@@ -100,15 +100,10 @@ def read_document(file: Path) -> Document:
 
 def _check_key(key: str, value: object) -> None:
     if key not in KEYS:
-        raise _unknown_key(key)
+        raise UsageError(f"{one_of('key of a study file', key, KEYS)}; fields of a trial belong under [base]")
     kind = KEYS[key]
     if not isinstance(value, kind) or isinstance(value, bool):
         raise UsageError(f"{key}: expected {KINDS[kind]}, got {value}")
-
-
-def _unknown_key(key: str) -> UsageError:
-    error = one_of("key of a study file", key, KEYS)
-    return UsageError(f"{error}; fields of a trial belong under [base]")
 
 
 def _read_toml(file: Path, text: str) -> tuple[dict[str, Any], dict[Path_, int]]:

@@ -75,11 +75,6 @@ def update_manifest(store: Store, study: Study, seed: int) -> int | None:
     return None
 
 
-def record_data(store: Store, facts: Mapping[str, Any]) -> None:
-    """Write the source, the classes and their images into the manifest; nothing is compared with them."""
-    _record_part(store, DATA, dict(facts))
-
-
 def record_varied(store: Store, study: Study, seed: int) -> None:
     """Write into the manifest which fields tell grid and reference trials apart; nothing is compared with them."""
     values: dict[tuple[str, str], set[Any]] = {}
@@ -87,10 +82,11 @@ def record_varied(store: Store, study: Study, seed: int) -> None:
         settings = job.trial.flat()
         for name in settings.keys() - {"seed", *KEPT}:
             values.setdefault((str(settings["construction"]), name), set()).add(settings[name])
-    _record_part(store, VARIED, sorted({name for (_, name), seen in values.items() if len(seen) > 1}))
+    record_part(store, VARIED, sorted({name for (_, name), seen in values.items() if len(seen) > 1}))
 
 
-def _record_part(store: Store, part: str, content: Any) -> None:
+def record_part(store: Store, part: str, content: Any) -> None:
+    """Write a part of the manifest with which nothing is compared."""
     known = _read_manifest(store)
     if known.get(part) != content:
         write_atomically(store.folder / "sweep.json", json.dumps({**known, part: content}, indent=1, allow_nan=False))
@@ -100,11 +96,6 @@ def recorded_precision(store: Store) -> dict[str, str]:
     """Return the precisions of a sweep's base trial, of training and of paths; empty before its first launch."""
     base = read_object(store.folder / "sweep.json", "base")
     return {name: str(base[name]) for name in ("precision", "path_precision") if name in base}
-
-
-def record_probe(store: Store, facts: Mapping[str, Any]) -> None:
-    """Write why the precision was chosen; nothing is compared with it."""
-    _record_part(store, PROBE, dict(facts))
 
 
 def check_imported(store: Store) -> None:
@@ -122,7 +113,7 @@ def record_plugins(store: Store) -> list[str]:
     now = {plugin.name: {"version": plugin.version, "sources": plugin.sources} for plugin in imported_plugins()}
     before = _recorded_plugins(store)
     if now != before:
-        _record_part(store, PLUGINS, now)
+        record_part(store, PLUGINS, now)
     return [
         f"plugin {name} has changed since the last launch (sources {before[name]['sources']} → {facts['sources']}): "
         "if the same values now mean something else, raise `version` of its class and choose another --name"

@@ -109,7 +109,7 @@ class Space:
             chosen = trial.suggest_categorical("construction", self.constructions)
         point: dict[str, Value] = {"construction": chosen}
         for varying in self.fields(chosen):
-            point[varying.name] = _suggest_value(trial, varying)
+            point[varying.name] = trial._suggest(varying.name, field_distribution(varying))
         return point
 
     def farthest_points(self) -> list[dict[str, Value]]:
@@ -174,17 +174,6 @@ def _contains(varying: Field, value: Any) -> bool:
     if varying.choices:
         return value in varying.choices
     return value is not None and varying.search is not None and varying.search.low <= value <= varying.search.high
-
-
-def _suggest_value(trial: "optuna.Trial", varying: Field) -> Value:
-    if varying.choices:
-        chosen: Value = trial.suggest_categorical(varying.name, varying.choices)
-        return chosen
-    assert varying.search is not None
-    low, high, log = varying.search.low, varying.search.high, varying.search.log
-    if varying.kind is int:
-        return trial.suggest_int(varying.name, int(low), int(high), log=log)
-    return trial.suggest_float(varying.name, low, high, log=log)
 
 
 def field_distribution(varying: Field) -> "optuna.distributions.BaseDistribution":

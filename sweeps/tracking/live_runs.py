@@ -149,7 +149,7 @@ class LiveRuns:
         if runs:
             run_id = runs[0].run_id
             if not runs[0].is_open:
-                tracker.reopen_run(run_id)
+                tracker.client.update_run(run_id, status="RUNNING")
             history = tracker.client.get_metric_history(run_id, f"{LIVE}{PROGRESS}")
             trial.step = max((point.step for point in history), default=0)
             return run_id

@@ -3,8 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import chain
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from basin.errors import UsageError
 from sweeps.storage.address import is_database
@@ -39,31 +38,7 @@ class Run:
     """Margin, and verdicts of this seed."""
 
 
-class Reader(Protocol):
-    """Reads the runs of one sweep."""
-
-    @property
-    def experiment(self) -> str:
-        """MLflow's id of the experiment."""
-        ...
-
-    def read_tags(self) -> dict[str, str]:
-        """Tags of the experiment: the sweep's aim, and verdicts over several seeds."""
-        ...
-
-    def finished_runs(self, metrics: Collection[str] | None = None) -> list[Run]:
-        """All finished runs, oldest first: complete, or with at least these metrics, which are named by their columns.
-
-        Ten thousand complete runs have over a million values.
-        """
-        ...
-
-    def complete_runs(self, runs: Sequence[Run]) -> list[Run]:
-        """The same runs with all their parameters and metrics."""
-        ...
-
-
-def open_reader(uri: str, name: str) -> Reader:
+def open_reader(uri: str, name: str) -> "Reader":
     """Open the runs of a sweep; raises UsageError for a store that does not answer and for an unknown sweep."""
     if not is_database(uri):
         from sweeps.tracking.tracker import Tracker
@@ -100,8 +75,11 @@ class DatabaseReader:
         return self.database.experiment_tags(self.experiment)
 
     def finished_runs(self, metrics: Collection[str] | None = None) -> list[Run]:
-        """All finished runs, oldest first: complete, or with these metrics and no parameters."""
-        names = list(chain.from_iterable(map(_named_column, sorted(metrics or ()))))
+        """All finished runs, oldest first: complete, or with at least these metrics, which are named by their columns.
+
+        Ten thousand complete runs have over a million values; with `metrics` they have no parameters.
+        """
+        names = [(column, name) for column in sorted(metrics or ()) for name in possible_names(column)]
         logged = self.database.logged_names({name for _, name in names})
         names = [pair for pair in names if pair[1] in logged]
         wanted = [
@@ -180,14 +158,13 @@ class ClientReader:
                 )
 
 
+Reader = DatabaseReader | ClientReader
+"""Reads the runs of one sweep."""
+
+
 def _final_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     """Name the metrics by their columns, without those logged while the trial ran, which depend on the load."""
     return by_column({name: value for name, value in metrics.items() if not name.startswith(LIVE)})
-
-
-def _named_column(column: str) -> list[tuple[str, str]]:
-    """A column with each name that its metric may have."""
-    return [(column, name) for name in possible_names(column)]
 
 
 def _kept_tags(tags: Mapping[str, str]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -67,17 +66,15 @@ class Database:
     def list_experiments(self, *, deleted: bool = False) -> dict[str, str]:
         """Experiment name → MLflow's id; those that were deleted only on request."""
         query = sa.select(EXPERIMENTS.c.name, EXPERIMENTS.c.experiment_id)
-        with self._connection() as connection:
-            rows = connection.execute(query if deleted else query.where(EXPERIMENTS.c.lifecycle_stage == "active"))
-            return {name: str(number) for name, number in rows}
+        rows = self._rows(query if deleted else query.where(EXPERIMENTS.c.lifecycle_stage == "active"))
+        return {name: str(number) for name, number in rows}
 
     def experiment_tags(self, experiment: str) -> dict[str, str]:
         """Tags of the experiment itself."""
         query = sa.select(EXPERIMENT_TAGS.c.key, EXPERIMENT_TAGS.c.value).where(
             EXPERIMENT_TAGS.c.experiment_id == int(experiment)
         )
-        with self._connection() as connection:
-            return {name: str(value) for name, value in connection.execute(query)}
+        return {name: str(value) for name, value in self._rows(query)}
 
     def runs_by_key(self, experiment: str) -> dict[str, list[LoggedRun]]:
         """Trial key → its runs that are neither deleted nor superseded, oldest first."""
@@ -93,27 +90,22 @@ class Database:
         query = sa.select(*columns).join(RUNS, RUNS.c.run_uuid == TAGS.c.run_uuid).outerjoin(content, same)
         query = query.order_by(RUNS.c.start_time)
         runs: dict[str, list[LoggedRun]] = {}
-        with self._connection() as connection:
-            for key, *columns_of_run in connection.execute(query.where(_belongs_to(experiment), TAGS.c.key == "key")):
-                runs.setdefault(key, []).append(LoggedRun(*columns_of_run))
+        for key, *columns_of_run in self._rows(query.where(_belongs_to(experiment), TAGS.c.key == "key")):
+            runs.setdefault(key, []).append(LoggedRun(*columns_of_run))
         return runs
 
     def sweep_statuses(self, experiment: str) -> list[str]:
         """Status of each run of the sweep itself that is neither deleted nor superseded: one."""
         query = sa.select(RUNS.c.status).join(TAGS, TAGS.c.run_uuid == RUNS.c.run_uuid)
         role = (TAGS.c.key == "role") & (TAGS.c.value == SWEEP_ROLE)
-        with self._connection() as connection:
-            return list(connection.execute(query.where(_belongs_to(experiment), role)).scalars())
+        return [status for (status,) in self._rows(query.where(_belongs_to(experiment), role))]
 
     def logged_names(self, metrics: Collection[str]) -> set[str]:
         """Return those of some metrics that any run of the store has; each is one look into an index."""
         looks = [
             sa.select(sa.literal(name)).where(sa.exists().where(METRICS.c.key == name)) for name in sorted(metrics)
         ]
-        if not looks:
-            return set()
-        with self._connection() as connection:
-            return set(connection.execute(sa.union_all(*looks)).scalars())
+        return {name for (name,) in self._rows(sa.union_all(*looks))} if looks else set()
 
     def finished_values(
         self, experiment: str, wanted: Sequence[tuple[sa.TableClause, str]]
@@ -129,29 +121,25 @@ class Database:
             source = source.outerjoin(part, (part.c.run_uuid == RUNS.c.run_uuid) & (part.c.key == name))
             columns += [part.c.value, part.c.is_nan if table is METRICS else sa.literal(False)]
         query = sa.select(*columns).select_from(source).where(_belongs_to(experiment), RUNS.c.status == "FINISHED")
-        with self._connection() as connection:
-            rows = connection.execute(query.order_by(RUNS.c.start_time, RUNS.c.run_uuid)).all()
         return [
             (run, [math.nan if is_nan else value for value, is_nan in zip(rest[::2], rest[1::2], strict=True)])
-            for run, *rest in rows
+            for run, *rest in self._rows(query.order_by(RUNS.c.start_time, RUNS.c.run_uuid))
         ]
 
     def run_values(self, table: sa.TableClause, runs: Sequence[str]) -> Values:
         """All tags, parameters or last metrics of some runs."""
         values: Values = {}
-        with self._connection() as connection:
-            for start in range(0, len(runs), BATCH):
-                query = sa.select(*table.c).where(table.c.run_uuid.in_(runs[start : start + BATCH]))
-                for run, name, value, *is_nan in connection.execute(query):
-                    values.setdefault(run, {})[name] = math.nan if any(is_nan) else value
+        for start in range(0, len(runs), BATCH):
+            query = sa.select(*table.c).where(table.c.run_uuid.in_(runs[start : start + BATCH]))
+            for run, name, value, *is_nan in self._rows(query):
+                values.setdefault(run, {})[name] = math.nan if any(is_nan) else value
         return values
 
-    @contextmanager
-    def _connection(self) -> Iterator[sa.Connection]:
+    def _rows(self, query: sa.Executable) -> Iterator[Any]:
         try:
             engine = sa.create_engine(self.uri, poolclass=sa.NullPool)
             with engine.connect() as connection:
-                yield connection
+                yield from connection.execute(query)
         except (sa.exc.SQLAlchemyError, ImportError) as error:  # ImportError: the database's driver
             raise unreachable_error(self.uri, error) from error
 

@@ -39,16 +39,6 @@ def find_sweep_run(tracker: "Tracker") -> Any | None:
     return next(iter(_find_runs(tracker)), None)
 
 
-def begin_sweep_run(tracker: "Tracker") -> None:
-    """Show the sweep as running."""
-    tracker.client.update_run(tracker.parent, status="RUNNING")
-
-
-def kill_sweep_run(tracker: "Tracker") -> None:
-    """End the run of a sweep whose launcher stops before its end."""
-    tracker.client.set_terminated(tracker.parent, "KILLED")
-
-
 def end_sweep_run(tracker: "Tracker", store: Store) -> None:
     """End the run of a sweep that its launcher has completed."""
     rows = store.rows(CONTENT)

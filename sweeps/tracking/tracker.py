@@ -144,10 +144,6 @@ class Tracker:
                 for run in runs if key in versions else ():
                     self.supersede_run(run.run_id, f"the version after {versions[key]}")
 
-    def reopen_run(self, run_id: str) -> None:
-        """Set the status of a run that ended without results back to RUNNING."""
-        self.client.update_run(run_id, status="RUNNING")
-
     def end_open_runs(self, keys: Iterable[str], status: str) -> None:
         """End the runs of trials that do not run and have no results; of several runs of a trial one stays live."""
         for key in keys:
@@ -208,7 +204,7 @@ class Tracker:
             run_id, logged = kept.run_id, False
         else:
             if kept is not None and kept.status != "RUNNING":
-                self.reopen_run(kept.run_id)  # or it would look complete before it is
+                self.client.update_run(kept.run_id, status="RUNNING")  # or it would look complete before it is
             run_id, logged = self.write_run(make_record(store, row), kept.run_id if kept else None), True
         for run in runs:
             if run is not kept:

@@ -17,7 +17,7 @@ from sweeps.storage.store import Row, Store
 from sweeps.tracking.connection import tracking_error
 from sweeps.tracking.live_runs import LiveRuns
 from sweeps.tracking.sql import LoggedRun
-from sweeps.tracking.sweep_run import begin_sweep_run, end_sweep_run, kill_sweep_run
+from sweeps.tracking.sweep_run import end_sweep_run
 from sweeps.tracking.system_metrics import start_monitor
 from sweeps.tracking.tracker import Tracker, find_open, find_unsettled
 from sweeps.tracking.uri import OutageError, is_remote
@@ -143,7 +143,7 @@ class Uploader:
 
     def _begin_sweep(self, tracker: Tracker) -> None:
         """Show the sweep as running, and log the machine's load if that is asked for."""
-        begin_sweep_run(tracker)
+        tracker.client.update_run(tracker.parent, status="RUNNING")
         self._shown = True
         if self._system_metrics and self._monitor is None:
             self._monitor = start_monitor(tracker)
@@ -154,7 +154,7 @@ class Uploader:
             self._monitor.finish()
         if self._shown:
             tracker.end_open_runs(find_open(self._store, tracker.logged_runs()), "KILLED")
-            kill_sweep_run(tracker)
+            tracker.client.set_terminated(tracker.parent, "KILLED")
 
     def _next_trial(self, tracker: Tracker) -> str | None:
         """Wait for the next finished trial, and show running ones meanwhile; None when the sweep is done."""

@@ -8,7 +8,6 @@ import pytest
 from rich.console import Console
 
 from cli.metric_words import metric_words
-from cli.options import LogFormat
 from cli.progress import INTERVAL, MOST, Bars, JsonLines, Lines, Quiet, choose_display, describe_below, describe_epoch
 from cli.status import describe_status
 from sweeps.status import BestTrial, RunningTrial, Status
@@ -141,11 +140,10 @@ def test_of_many_running_trials_a_terminal_shows_the_first() -> None:
 
 
 def test_the_display_is_the_one_asked_for() -> None:
-    text_format = LogFormat.text
-    assert isinstance(choose_display(printed(terminal=True), quiet=False, log_format=text_format), Bars)
-    assert isinstance(choose_display(printed(), quiet=False, log_format=text_format), Lines)
-    assert isinstance(choose_display(printed(), quiet=False, log_format=LogFormat.json), JsonLines)
-    assert isinstance(choose_display(printed(), quiet=True, log_format=LogFormat.json), Quiet)
+    assert isinstance(choose_display(printed(terminal=True), quiet=False, log_format="text"), Bars)
+    assert isinstance(choose_display(printed(), quiet=False, log_format="text"), Lines)
+    assert isinstance(choose_display(printed(), quiet=False, log_format="json"), JsonLines)
+    assert isinstance(choose_display(printed(), quiet=True, log_format="json"), Quiet)
 
 
 def test_the_status_in_words() -> None:

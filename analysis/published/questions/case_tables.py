@@ -11,7 +11,7 @@ from analysis.constructions import REFERENCE, facts, label, order
 from analysis.data.outcomes import By
 from analysis.data.queries import Configuration, configurations, deep_reference, estimate_metric
 from analysis.output.sheet import Cell, Column, Sheet
-from analysis.published.sweeps import Case
+from analysis.published.sweeps import Case, hyperparameter_words
 from stats.intervals import Estimate
 from sweeps.storage.roles import REPORTED
 
@@ -94,6 +94,11 @@ def gap_to_deep(case: Case, one: Configuration, metric: str) -> Estimate | None:
 def deep_column(heading: str, digits: int, metric: str) -> Entry:
     """Return a column of differences to the deep ensemble."""
     return difference_column(heading, digits, lambda case, one: gap_to_deep(case, one, metric))
+
+
+def place_column() -> Entry:
+    """Return a column of hyperparameters: `β = 1, t = 0.02`."""
+    return text_column("at", lambda _, one: hyperparameter_words(one) or "–")
 
 
 def training_column() -> Entry:

@@ -13,6 +13,7 @@ from analysis.published.questions.case_tables import (
     count_sides,
     deep_column,
     gap_to_deep,
+    place_column,
     text_column,
     training_column,
 )
@@ -37,6 +38,7 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
         words = count_sides(f"- {capitalised(name)} vs. deep, accuracy", accuracy, "higher")
         lines.append(f"{words}; {count_sides('NLL', nll, 'lower')}.")
     entries = [
+        place_column(),
         deep_column("accuracy − deep (points)", 2, "accuracy"),
         text_column("seeds to show 1 point", _seeds_for_a_point),
         deep_column("NLL − deep (nats)", 3, "nll"),
@@ -45,8 +47,9 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
     note = (
         f"{BOLD} Seeds to show 1 point: number of seeds with which a true difference of 1 point would show with 80 % "
         "power, with as many test images; a rough guide, as its variances come from these seeds. Training ÷ deep: "
-        "passes of training, forward and backward, in units of the deep ensemble's. SWE is one run: its loss is that "
-        "of connectivity and of less training."
+        "passes of training, forward and backward, in units of the deep ensemble's. Constrained members take as many "
+        "steps as deep ones, and the passes of mixed networks come on top; no deep ensemble has as many passes. SWE is "
+        "one run: its loss is that of connectivity and of less training."
     )
     return ["\n".join(lines), case_table(rows, entries, note)]
 

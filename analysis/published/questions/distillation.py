@@ -17,6 +17,8 @@ from analysis.published.questions.case_tables import (
     deep_column,
     difference_column,
     gap_to_deep,
+    place_column,
+    reported,
     text_column,
     training_column,
     verdict_column,
@@ -31,7 +33,8 @@ NEEDS = (
     "a grid of `temperature` and `beta` for where"
 )
 NOTE = (
-    f"{BOLD} Constrained: the one of *Every construction*. Share: of the gap from it to deep, with its 95 % interval; "
+    f"{BOLD} Constrained: at the same β and t; without one, the one of *Every construction*. Share: of the gap "
+    "from it to deep, with its 95 % interval; "
     "no gap: the gap is within the noise, or constrained is better. Training ÷ deep: passes of training, those of the "
     "teachers included."
 )
@@ -46,7 +49,10 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
     counts = [
         count_sides("- Distilled vs. deep, accuracy", [gap_to_deep(*row, "accuracy") for row in rows], "higher"),
         count_sides("- Distilled vs. deep, NLL", [gap_to_deep(*row, "nll") for row in rows], "lower"),
-        count_sides("- Distilled vs. constrained, accuracy", [_gap_to_constrained(*row) for row in rows], "higher"),
+        count_sides(
+            "- Distilled vs. constrained, accuracy", [_gap_to_constrained("accuracy", *row) for row in rows], "higher"
+        ),
+        count_sides("- Distilled vs. constrained, NLL", [_gap_to_constrained("nll", *row) for row in rows], "lower"),
     ]
     lines = "\n".join(f"{words}." for words in counts)
     return [lines, case_table(rows, ENTRIES, NOTE), *_grid_tables(cases)]
@@ -55,7 +61,19 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
 def _grid_tables(cases: Sequence[Case]) -> list[str]:
     """Return the table of each sweep's distilled configurations by τ and β; nothing for a single one."""
     grids = [(case, family) for case in cases if (family := _grid(case))]
-    return [case_table(family, ENTRIES, f"{case.words}: every τ and β of the grid.") for case, family in grids]
+    return [case_table(family, ENTRIES, _grid_note(case, family)) for case, family in grids]
+
+
+def _grid_note(case: Case, family: Sequence[Row]) -> str:
+    """Say how the other values of τ and β differ from those that validation chooses."""
+    best = case.chosen["distilled"]
+    others = [one for _, one in family if one.keys != best.keys]
+    gaps = [[paired_difference(case.tables, one, best, metric) for one in others] for metric in ("accuracy", "nll")]
+    accuracy, nll = count_sides("accuracy", gaps[0], "higher"), count_sides("NLL", gaps[1], "lower")
+    return (
+        f"{case.words}: every τ and β of the grid. Validation chooses {hyperparameter_words(best)}; the others vs. it, "
+        f"{accuracy}; {nll}."
+    )
 
 
 def _grid(case: Case) -> list[Row]:
@@ -70,13 +88,24 @@ def _grid(case: Case) -> list[Row]:
     return [(case, one) for one in places]
 
 
-def _gap_to_constrained(case: Case, one: Configuration) -> Estimate | None:
-    return paired_difference(case.tables, one, case.chosen["constrained"], "accuracy")
+def _constrained(case: Case, distilled: Configuration) -> Configuration:
+    """Return the constrained ensemble that agrees in all that both have, β and t among it; else the chosen one."""
+    chosen, own = case.chosen["constrained"], distilled.hyperparameters
+    agreeing = [
+        one
+        for one in [chosen, *reported(case, "constrained")]
+        if all(own[name] == one.hyperparameters[name] for name in own.keys() & one.hyperparameters.keys())
+    ]
+    return next(iter(agreeing), chosen)
+
+
+def _gap_to_constrained(metric: str, case: Case, one: Configuration) -> Estimate | None:
+    return paired_difference(case.tables, one, _constrained(case, one), metric)
 
 
 def _share_words(metric: str, case: Case, distilled: Configuration) -> str:
     """Format the closed share in percent: `62 % (40 to 85)`; `no gap` where the gap may be 0 or is none."""
-    low, high = case.chosen["constrained"], deep_reference(case.tables, distilled)
+    low, high = _constrained(case, distilled), deep_reference(case.tables, distilled)
     if high is None:
         return "–"
     share = share_closed(case.tables, low=low, between=distilled, high=high, metric=metric)
@@ -90,10 +119,11 @@ def _share_words(metric: str, case: Case, distilled: Configuration) -> str:
 
 
 ENTRIES = [
-    text_column("at", lambda _, one: hyperparameter_words(one)),
+    place_column(),
     deep_column("accuracy − deep (points)", 2, "accuracy"),
     deep_column("NLL − deep (nats)", 3, "nll"),
-    difference_column("accuracy − constrained (points)", 2, _gap_to_constrained),
+    difference_column("accuracy − constrained (points)", 2, partial(_gap_to_constrained, "accuracy")),
+    difference_column("NLL − constrained (nats)", 3, partial(_gap_to_constrained, "nll")),
     text_column("share of the accuracy gap closed", partial(_share_words, "accuracy")),
     text_column("share of the NLL gap closed", partial(_share_words, "nll")),
     training_column(),

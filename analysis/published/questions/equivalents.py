@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from analysis.answers.worth import worth_cell
-from analysis.published.questions.case_tables import case_table, chosen_rows, rivals, text_column
+from analysis.published.questions.case_tables import case_table, chosen_rows, place_column, rivals, text_column
 from analysis.published.sweeps import Sweep, list_cases
 
 TITLE = "How many deep members is each construction worth?"
@@ -20,6 +20,7 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
     """State the deep-ensemble equivalent of each construction, with its interval."""
     rows = [(case, one) for case, one in chosen_rows(list_cases(sweeps), rivals) if worth_cell(case.tables, one)]
     entries = [
+        place_column(),
         text_column("members", lambda _, one: str(one.hyperparameters.get("members", "–"))),
         text_column("worth (deep members)", lambda case, one: worth_cell(case.tables, one)),
     ]

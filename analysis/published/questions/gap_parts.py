@@ -12,6 +12,7 @@ from analysis.published.questions.case_tables import (
     count_sides,
     deep_column,
     gap_to_deep,
+    place_column,
     rivals,
 )
 from analysis.published.sweeps import Sweep, list_cases
@@ -30,6 +31,7 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
     if not rows:
         return []
     entries = [
+        place_column(),
         deep_column("mean NLL of members − deep (nats)", 3, "member_mean_nll"),
         deep_column("Jensen gap − deep (nats)", 3, "jensen_gap"),
         deep_column("NLL − deep (nats)", 3, "nll"),

@@ -7,7 +7,7 @@ from analysis.answers.verdicts import find_verdict, judge_configuration, verdict
 from analysis.answers.words import counted
 from analysis.constructions import connected
 from analysis.data.outcomes import By
-from analysis.published.questions.case_tables import Entry, case_table, chosen_rows, text_column
+from analysis.published.questions.case_tables import Entry, case_table, chosen_rows, place_column, text_column
 from analysis.published.sweeps import Sweep, list_cases
 
 TITLE = "Is the hull of pairwise connected members a basin?"
@@ -38,6 +38,7 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
         f"one basin: {hulls.count('yes')}; not: {hulls.count('no')}; undecided: {hulls.count('undecided')}."
     )
     entries = [
+        place_column(),
         _verdict_column("paths, accuracy (points)", "accuracy"),
         _verdict_column("paths, loss (nats)", "loss"),
         _verdict_column("hull, accuracy (points)", "accuracy", hull=True),

@@ -14,6 +14,7 @@ from analysis.published.questions.case_tables import (
     count_sides,
     difference_column,
     metric_column,
+    place_column,
 )
 from analysis.published.sweeps import Case, Sweep, list_cases
 from stats.intervals import Estimate
@@ -35,6 +36,7 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
     if not rows:
         return []
     entries = [
+        place_column(),
         metric_column("soup (%)", 2, "soup_accuracy"),
         metric_column("mean member (%)", 2, "member_mean_accuracy"),
         difference_column("soup − mean member (points)", 2, _gap_to_member),

@@ -80,8 +80,10 @@ def _line_words(case: Case, axis: str, line: Sequence[Configuration]) -> str:
     if len(judged) < 2:
         return ""
     refused = [value for value, word in judged if word != "yes"]
-    certified = [value for value, _ in judged if not refused or value > max(refused)]
     tried = join_names([f"{value:.3g}" for value, _ in judged])
+    if not refused:
+        return f"in one basin at every {symbol} that was tried, {tried}"
+    certified = [value for value, _ in judged if value > max(refused)]
     if not certified:
         return f"not certified at {symbol} = {max(refused):.3g}, the largest of {tried}"
     return f"in one basin from {symbol} = {min(certified):.3g} on (of {tried})"

@@ -20,7 +20,7 @@ from analysis.published.questions.case_tables import (
     training_column,
 )
 from analysis.published.spending import spend
-from analysis.published.sweeps import hyperparameter_words
+from analysis.published.sweeps import hyperparameter_words, list_cases
 from stats.intervals import Estimate
 from stats.verdicts import Bounds, Verdict
 from tests.support import synthetic_results
@@ -40,8 +40,8 @@ def test_branches_are_in_one_basin_from_some_value_on(tmp_path):
     points += [("constrained", {"t": 0.0, "beta": beta, "share_init": False}) for beta in (2.0, 20.0)]
     lines, table = trunk.answer([sweep_of(tmp_path, points)])
     assert re.findall(r": (.*)\.$", lines, re.M) == [
-        "in one basin from t = 0.1 on (of 0.1 and 0.3)",
-        "in one basin from β = 2 on (of 2 and 20)",
+        "in one basin at every t that was tried, 0.1 and 0.3",
+        "in one basin at every β that was tried, 2 and 20",
     ]
     assert "β = 1, constraint path, shared start" in lines
     assert "t = 0, constraint path, own start" in lines
@@ -61,7 +61,7 @@ def test_branches_are_in_one_basin_from_some_value_on(tmp_path):
         ("yes undecided yes", "in one basin from t = 3 on (of 1, 2 and 3)"),
         ("yes yes no", "not certified at t = 3, the largest of 1, 2 and 3"),
         ("yes yes undecided", "not certified at t = 3, the largest of 1, 2 and 3"),
-        ("yes yes yes", "in one basin from t = 1 on (of 1, 2 and 3)"),
+        ("yes yes yes", "in one basin at every t that was tried, 1, 2 and 3"),
         ("yes unmeasured unmeasured", ""),
     ],
 )
@@ -78,11 +78,41 @@ def test_distillation_is_a_table_by_temperature_and_strength(tmp_path):
     points += [("distilled", {"temperature": tau, "beta": beta}) for tau in (1.0, 4.0) for beta in (0.3, 3.0)]
     sweep = sweep_of(tmp_path, points)
     counts, chosen, grid = distillation.answer([sweep])
-    assert counts.count("of 1 case") == 3
+    assert counts.count("of 1 case") == 4
     (row,) = table_rows(chosen)
     assert re.fullmatch(r"τ = [14], λ = 0.9, β = (0.3|3), t = 0.1", row["at"])
     places = [f"τ = {tau}, λ = 0.9, β = {beta}, t = 0.1" for tau in (1, 4) for beta in (0.3, 3)]
     assert [row["at"] for row in table_rows(grid)] == places
+    assert f"Validation chooses {row['at']}; the others vs. it, accuracy: " in grid
+    assert grid.count("of 3 cases") == 2
+
+
+def test_distillation_is_compared_with_the_constrained_ensemble_of_its_strength(tmp_path):
+    points = [("deep", {}), *(("constrained", {"beta": beta, "t": 0.1}) for beta in (0.3, 3.0))]
+    points += [("distilled", {"temperature": 1.0, "beta": beta}) for beta in (0.3, 3.0, 10.0)]
+    (case,) = sweep_of(tmp_path, points).cases
+    found = {one.hyperparameters["beta"]: distillation._constrained(case, one) for one in reported(case, "distilled")}
+    assert [found[beta].hyperparameters["beta"] for beta in (0.3, 3.0)] == [0.3, 3.0]
+    assert found[10.0] is case.chosen["constrained"]
+
+
+def test_sweeps_with_the_same_deep_ensembles_are_one_case(tmp_path):
+    """What several have counts in the one with most constructions; what only another has counts there."""
+    deep = ("deep", {"ensemble_key": "0123"})
+    branches = ("constrained", {"beta": 0.0})
+    listed = [
+        sweep_of(tmp_path / "b", [deep, branches, ("permuted", {})], name="second"),
+        sweep_of(tmp_path / "c", [deep, branches], name="a third"),
+        sweep_of(tmp_path / "a", [deep, ("constrained", {"beta": 1.0}), ("distilled", {})], name="first"),
+        sweep_of(tmp_path / "d", [("deep", {"ensemble_key": "4567"}), branches], name="other"),
+    ]
+    chosen = {case.sweep.name: sorted(case.chosen) for case in list_cases(listed)}
+    assert chosen == {
+        "a third": ["deep"],
+        "first": ["constrained", "deep", "distilled"],
+        "other": ["constrained", "deep"],
+        "second": ["deep", "permuted"],
+    }
 
 
 def test_permutations_by_width_and_policy(tmp_path):

@@ -21,7 +21,7 @@ from sweeps.execution.remeasuring import match_manifest
 from sweeps.storage.store import Store
 from sweeps.study import manifest as definitions
 from sweeps.study.catalog import build
-from sweeps.study.manifest import check_comparable, define_study, record_data, record_varied, update_manifest
+from sweeps.study.manifest import DATA, check_comparable, define_study, record_part, record_varied, update_manifest
 from sweeps.study.study import Study
 from tests.support.tiny_sweep import study
 
@@ -52,11 +52,11 @@ def test_classes_and_counts_are_stored_and_not_compared(store: Store) -> None:
     facts = {"dataset": "digits", "hash": "h", "classes": ["0"], "images": {"0": {"train": 3, "test": 1}}}
     update_manifest(store, study(), 0)
     before = written(store)
-    record_data(store, facts)
+    record_part(store, DATA, facts)
     assert written(store) == before | {"data": facts}
     update_manifest(store, study(), 0)
     assert written(store)["data"] == facts
-    record_data(store, {**facts, "classes": ["zero"]})
+    record_part(store, DATA, {**facts, "classes": ["zero"]})
     assert written(store)["data"]["classes"] == ["zero"]
     update_manifest(store, study(), 0)
 
