@@ -4,8 +4,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from analysis.answers.differences import paired_difference
 from analysis.answers.verdicts import find_verdict, verdict_word
-from analysis.answers.words import join_names
+from analysis.answers.words import enough_seeds, in_words, join_names
 from analysis.data.queries import Configuration, configurations, recipe_values, shared_names
 from analysis.published.questions.case_tables import (
     BOLD,
@@ -16,6 +17,7 @@ from analysis.published.questions.case_tables import (
     reported,
     start_word,
     text_column,
+    training_column,
     verdict_column,
 )
 from analysis.published.sweeps import Case, Sweep, list_cases
@@ -41,6 +43,7 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
         metric_column("largest barrier (points)", 1, "barrier"),
         verdict_column("one basin"),
         verdict_column("by loss", "loss"),
+        training_column(),
     ]
     note = (
         f"Constrained ensembles. Start: shared by all members, or an initialisation each. {BOLD} A largest barrier is "
@@ -66,10 +69,24 @@ def _line_sentences(case: Case, axis: str) -> list[str]:
         lines[start_word(one), str(kind), float(one.hyperparameters[other]), recipe].append(one)
     sentences = []
     for (start, kind, value, _), line in lines.items():
-        place = f"{SYMBOLS[other]} = {value:.3g}, constraint {kind}, {start} start"
-        if words := _line_words(case, axis, sorted(line, key=lambda one: float(one.hyperparameters[axis]))):
-            sentences.append(f"- {case.words}, {place}: {words}.")
+        ordered = sorted(line, key=lambda one: float(one.hyperparameters[axis]))
+        constrained = any(float(one.hyperparameters["beta"]) for one in line)
+        place = f"{SYMBOLS[other]} = {value:.3g}, {f'constraint {kind}, ' if constrained else ''}{start} start"
+        if words := _line_words(case, axis, ordered):
+            sentences.append(f"- {case.words}, {place}: {words}.{_end_words(case, axis, ordered)}")
     return sentences
+
+
+def _end_words(case: Case, axis: str, line: Sequence[Configuration]) -> str:
+    """Compare the accuracies at both ends of what is in one basin, paired; nothing for fewer than two of them."""
+    certified = [one for one in line if verdict_word(find_verdict(case.tables, one)) == "yes"]
+    if len(certified) < 2:
+        return ""
+    gap = paired_difference(case.tables, certified[-1], certified[0], "accuracy")
+    if not enough_seeds(gap):
+        return ""
+    last, first = (f"at {SYMBOLS[axis]} = {one.hyperparameters[axis]:.3g}" for one in (certified[-1], certified[0]))
+    return f" {in_words(f'Accuracy {last}', first, gap, 'points', 2, 'higher')}."
 
 
 def _line_words(case: Case, axis: str, line: Sequence[Configuration]) -> str:

@@ -39,11 +39,13 @@ def test_branches_are_in_one_basin_from_some_value_on(tmp_path):
     points += [("constrained", {"t": t, "beta": 1.0}) for t in (0.1, 0.3)]
     points += [("constrained", {"t": 0.0, "beta": beta, "share_init": False}) for beta in (2.0, 20.0)]
     lines, table = trunk.answer([sweep_of(tmp_path, points)])
-    assert re.findall(r": (.*)\.$", lines, re.M) == [
+    assert re.findall(r": (in one basin .*?)\.(?= )", lines) == [
         "in one basin at every t that was tried, 0.1 and 0.3",
         "in one basin at every β that was tried, 2 and 20",
     ]
     assert "β = 1, constraint path, shared start" in lines
+    ends = re.findall(r"Accuracy at (t|β) = (\S+) .*?at \1 = ([\d.]+)[ :]", lines)
+    assert ends == [("t", "0.3", "0.1"), ("β", "20", "2")]
     assert "t = 0, constraint path, own start" in lines
     rows = [(row["start"], row["β"], row["t"], row["one basin"]) for row in table_rows(table)]
     assert rows == [
