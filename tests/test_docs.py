@@ -295,7 +295,7 @@ def extend(root: Path, copy: Path) -> None:
     before, mark, after = measure.read_text(encoding="utf-8").partition("\n    def __post_init__")
     changed = f"{before}{textwrap.indent(setting, '    ')}{mark}{after}"
     assert changed.count(place) == 1
-    changed = changed.replace(place, use).replace("import Bounds, Unit,", "import Bounds, Since, Unit,")
+    changed = changed.replace(place, use).replace("from basin.spec import ", "from basin.spec import Since, ")
     measure.write_text(changed, encoding="utf-8")
 
 
