@@ -27,6 +27,8 @@ NEEDS = "a sweep with `constrained` ensembles; a grid of `t` and `beta` for wher
 FIGURES = ("time_parameter", "constraint_effect")
 SYMBOLS = {"t": "t", "beta": "β"}
 """Axis of a line → its symbol."""
+Judged = tuple[Configuration, str]
+"""A configuration with its verdict: yes, no or undecided."""
 
 
 def answer(sweeps: Sequence[Sweep]) -> list[str]:
@@ -72,14 +74,26 @@ def _line_sentences(case: Case, axis: str) -> list[str]:
         ordered = sorted(line, key=lambda one: float(one.hyperparameters[axis]))
         constrained = any(float(one.hyperparameters["beta"]) for one in line)
         place = f"{SYMBOLS[other]} = {value:.3g}, {f'constraint {kind}, ' if constrained else ''}{start} start"
-        if words := _line_words(case, axis, ordered):
-            sentences.append(f"- {case.words}, {place}: {words}.{_end_words(case, axis, ordered)}")
+        verdicts = [(one, verdict_word(find_verdict(case.tables, one))) for one in ordered]
+        judged = _judged(verdicts)
+        if words := _line_words(axis, judged):
+            sentences.append(f"- {case.words}, {place}: {words}.{_end_words(case, axis, _certified(judged))}")
     return sentences
 
 
-def _end_words(case: Case, axis: str, line: Sequence[Configuration]) -> str:
+def _judged(verdicts: Sequence[Judged]) -> list[Judged]:
+    """Leave out configurations whose paths were not measured."""
+    return [(one, word) for one, word in verdicts if word in ("yes", "no", "undecided")]
+
+
+def _certified(judged: Sequence[Judged]) -> list[Configuration]:
+    """Return the configurations beyond the last one that is not shown to be in one basin."""
+    refused = [number for number, (_, word) in enumerate(judged) if word != "yes"]
+    return [one for one, _ in judged[max(refused, default=-1) + 1 :]]
+
+
+def _end_words(case: Case, axis: str, certified: Sequence[Configuration]) -> str:
     """Compare the accuracies at both ends of what is in one basin, paired; nothing for fewer than two of them."""
-    certified = [one for one in line if verdict_word(find_verdict(case.tables, one)) == "yes"]
     if len(certified) < 2:
         return ""
     gap = paired_difference(case.tables, certified[-1], certified[0], "accuracy")
@@ -89,18 +103,15 @@ def _end_words(case: Case, axis: str, line: Sequence[Configuration]) -> str:
     return f" {in_words(f'Accuracy {last}', first, gap, 'points', 2, 'higher')}."
 
 
-def _line_words(case: Case, axis: str, line: Sequence[Configuration]) -> str:
+def _line_words(axis: str, judged: Sequence[Judged]) -> str:
     """Name the least value from which on all are in one basin; nothing if fewer than two were decided."""
-    symbol = SYMBOLS[axis]
-    verdicts = [(float(c.hyperparameters[axis]), verdict_word(find_verdict(case.tables, c))) for c in line]
-    judged = [(value, word) for value, word in verdicts if word in ("yes", "no", "undecided")]
     if len(judged) < 2:
         return ""
-    refused = [value for value, word in judged if word != "yes"]
-    tried = join_names([f"{value:.3g}" for value, _ in judged])
-    if not refused:
-        return f"in one basin at every {symbol} that was tried, {tried}"
-    certified = [value for value, _ in judged if value > max(refused)]
+    symbol, certified = SYMBOLS[axis], _certified(judged)
+    values = [f"{one.hyperparameters[axis]:.3g}" for one, _ in judged]
+    tried = join_names(values)
     if not certified:
-        return f"not certified at {symbol} = {max(refused):.3g}, the largest of {tried}"
-    return f"in one basin from {symbol} = {min(certified):.3g} on (of {tried})"
+        return f"not certified at {symbol} = {values[-1]}, the largest of {tried}"
+    if len(certified) == len(judged):
+        return f"in one basin at every {symbol} that was tried, {tried}"
+    return f"in one basin from {symbol} = {certified[0].hyperparameters[axis]:.3g} on (of {tried})"

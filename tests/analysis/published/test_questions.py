@@ -67,12 +67,10 @@ def test_branches_are_in_one_basin_from_some_value_on(tmp_path):
         ("yes unmeasured unmeasured", ""),
     ],
 )
-def test_the_least_value_is_that_beyond_the_last_refusal(verdicts, words, monkeypatch):
+def test_the_least_value_is_that_beyond_the_last_refusal(verdicts, words):
     """Three branches, whose verdicts are given."""
-    line = [SimpleNamespace(hyperparameters={"t": float(t)}, word=word) for t, word in enumerate(verdicts.split(), 1)]
-    monkeypatch.setattr(trunk, "find_verdict", lambda _, one: one)
-    monkeypatch.setattr(trunk, "verdict_word", lambda one: one.word)
-    assert trunk._line_words(SimpleNamespace(tables=None), "t", line) == words
+    given = [(SimpleNamespace(hyperparameters={"t": float(t)}), word) for t, word in enumerate(verdicts.split(), 1)]
+    assert trunk._line_words("t", trunk._judged(given)) == words
 
 
 def test_distillation_is_a_table_by_temperature_and_strength(tmp_path):
