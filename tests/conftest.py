@@ -140,17 +140,17 @@ def logged(once: Once) -> Path:
     return once("logged", make_logged)
 
 
-@pytest.fixture
-def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+@pytest.fixture(scope="session")
+def shell() -> Any:
     """A command that succeeds."""
-    from tests.support.shell import Shell
+    from tests.support.shell import works_here
 
-    return Shell(monkeypatch, capsys).works
+    return works_here
 
 
-@pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+@pytest.fixture(scope="session")
+def refused() -> Any:
     """A command that the user must correct."""
-    from tests.support.shell import Shell
+    from tests.support.shell import refused_here
 
-    return Shell(monkeypatch, capsys).refuses
+    return refused_here

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from basin.errors import UsageError
+from cli import app as command_line
 from cli.ending import ending_announced, next_commands
 from sweeps.execution.options import Options
 from sweeps.execution.signals import stoppable
 from sweeps.storage.store import Store
 from sweeps.sweep import Report
-from tests.support.shell import Shell
 from tests.support.tiny_sweep import sweep_arguments
 
 FACTS = """
@@ -37,7 +37,11 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
 
     def run(sweep: Callable[..., Any], *arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr("sweeps.sweep.sweep", sweep)
-        return Shell(monkeypatch, capfd)._run(arguments)
+        monkeypatch.setattr(sys, "argv", ["launch.py", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        return int(ended.value.code or 0), *capfd.readouterr()
 
     return run
 

@@ -10,8 +10,8 @@ import pytest
 
 from sweeps.storage.store import Store
 from sweeps.study.manifest import write_manifest
-from tests.support.shell import Command
-from tests.support.tiny_sweep import ROOT, environment, launch, put, row_of, study, sweep_arguments
+from tests.support.shell import Command, run_here
+from tests.support.tiny_sweep import ROOT, environment, put, row_of, study, sweep_arguments
 
 LONG = "job" * 40
 """Name of a folder in which the paths of Ray's sockets are longer than the system allows."""
@@ -56,10 +56,10 @@ def test_a_warm_start_from_which_nothing_fits_is_said(t: float, fits: bool, tmp_
     write_manifest(earlier, chosen, 0)
     put(earlier, row_of(chosen, {"construction": "constrained", "t": t, "beta": 1.0, "seed": 0}))
     command = sweep_arguments(storage, image_cache, "--name", "new", "--warm-start", "earlier", *NOBODY)
-    done = launch(*command, "--set", "t=0.5", "--sampler", "tpe")
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "127.0.0.1:1" in done.stderr
-    assert (f"--warm-start earlier: {NOTHING}" in done.stdout + done.stderr) == (not fits)
+    code, out, err = run_here(*command, "--set", "t=0.5", "--sampler", "tpe")
+    assert code == 2, out + err
+    assert "127.0.0.1:1" in err
+    assert (f"--warm-start earlier: {NOTHING}" in out + err) == (not fits)
 
 
 @pytest.mark.slow

@@ -15,7 +15,8 @@ import pytest
 from sweeps.storage.integrity import STALE_AFTER, remove_damaged_rows, remove_leftovers
 from sweeps.storage.store import Store
 from tests.support.disturbed import arguments, as_undisturbed, hit, launched, trial_processes, until, works_on
-from tests.support.tiny_sweep import SETTINGS, launch, python, says, works
+from tests.support.shell import Command
+from tests.support.tiny_sweep import SETTINGS, launch, python, works
 
 pytestmark = pytest.mark.slow
 
@@ -90,9 +91,10 @@ def test_damaged_checkpoints_and_a_damaged_image_cache(undisturbed: Store, image
     as_undisturbed(undisturbed, store)
 
 
-def test_a_damaged_definition_is_said(store: Store, image_cache: Path) -> None:
+def test_a_damaged_definition_is_said(store: Store, image_cache: Path, refused: Command) -> None:
     cut(store.folder / "sweep.json")
-    says(launch(*arguments(store.folder.parent, image_cache)), "sweep.json: expected JSON, found a damaged file")
+    words = refused(*arguments(store.folder.parent, image_cache))
+    assert "sweep.json: expected JSON, found a damaged file" in words
 
 
 def test_a_file_is_looked_at_once(store: Store) -> None:

@@ -67,7 +67,7 @@ def test_trial_processes_are_killed_and_asked_to_go(undisturbed: Store, image_ca
 
 def test_the_launcher_is_killed(undisturbed: Store, image_cache: Path, tmp_path: Path) -> None:
     store, command, killed = works_on(tmp_path), arguments(tmp_path, image_cache, *TWO), 0
-    for wait in moments(5, 1.5, seed=1):
+    for wait in moments(3, 1.5, seed=1):
         with launched(*command) as process:
             before = changing(store)
             until(lambda: changing(store) != before, process)  # noqa: B023
@@ -145,19 +145,20 @@ def asked_to_stop(process: "subprocess.Popen[str]", number: signal.Signals, stor
     until(lambda: not set(family) & set(descendants(1)) or not any(map(alive, family)))
 
 
-@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
-def test_a_process_of_ray_is_killed(name: str, undisturbed: Store, image_cache: Path, tmp_path: Path) -> None:
+def test_processes_of_ray_are_killed(undisturbed: Store, image_cache: Path, tmp_path: Path) -> None:
     """Ray's C++ ends the launcher at once, or when it has waited for a lost GCS, here for five seconds."""
     store, command = works_on(tmp_path), arguments(tmp_path, image_cache)
-    with launched(*command, RAY_gcs_rpc_server_reconnect_timeout_s="5") as process:
-        assert until(lambda: store.keys() and ray_processes(process.pid, name), process)
-        family = descendants(process.pid)
-        assert hit(ray_processes(process.pid, name)[0], signal.SIGKILL)
-        _, err = process.communicate(timeout=PATIENT)
-    assert process.returncode
-    assert LAST_WORDS in err.splitlines(), err
-    assert "Traceback" not in err
-    until(lambda: not any(map(alive, family)))
+    for name in ("raylet", "gcs_server"):
+        before = len(store.keys())
+        with launched(*command, RAY_gcs_rpc_server_reconnect_timeout_s="5") as process:
+            assert until(lambda: len(store.keys()) > before and ray_processes(process.pid, name), process)  # noqa: B023
+            family = descendants(process.pid)
+            assert hit(ray_processes(process.pid, name)[0], signal.SIGKILL)
+            _, err = process.communicate(timeout=PATIENT)
+        assert process.returncode
+        assert LAST_WORDS in err.splitlines(), err
+        assert "Traceback" not in err
+        until(lambda: not any(map(alive, family)))  # noqa: B023
     works(launch(*command))
     as_undisturbed(undisturbed, store)
 

@@ -1,7 +1,10 @@
-"""The command line in this process: what prints, or refuses, without starting anything need not import it all again."""
+"""The command line in this process: what starts no processes of its own need not import everything again."""
 
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import BytesIO, TextIOWrapper
+from unittest.mock import patch
 
 import pytest
 
@@ -11,29 +14,31 @@ Command = Callable[..., str]
 """Takes the arguments of `launch.py` and gives what it printed."""
 
 
-class Shell:
-    """Runs `launch.py`."""
+def run_here(*arguments: str) -> tuple[int, str, str]:
+    """`launch.py` with these arguments: its exit code, its output, and its messages."""
+    out, err = (TextIOWrapper(BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    with (
+        patch.object(sys, "argv", ["launch.py", *arguments]),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        pytest.raises(SystemExit) as stopped,
+    ):
+        command_line.main()
+    printed, said = (stream.buffer.getvalue().decode() for stream in (out, err))  # type: ignore[attr-defined]
+    return int(stopped.value.code or 0), printed, said
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self._monkeypatch, self._capsys = monkeypatch, capsys
 
-    def _run(self, arguments: tuple[str, ...]) -> tuple[int, str, str]:
-        self._monkeypatch.setattr(sys, "argv", ["launch.py", *arguments])
-        self._capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            command_line.main()
-        return int(stopped.value.code or 0), *self._capsys.readouterr()
+def works_here(*arguments: str) -> str:
+    """What a command prints that succeeds."""
+    code, out, err = run_here(*arguments)
+    assert (code, err) == (0, ""), out + err
+    return out
 
-    def works(self, *arguments: str) -> str:
-        """What a command prints that succeeds."""
-        code, out, err = self._run(arguments)
-        assert (code, err) == (0, ""), out + err
-        return out
 
-    def refuses(self, *arguments: str) -> str:
-        """The one line of a command that gives up."""
-        code, out, err = self._run(arguments)
-        assert (code, out) == (2, ""), out + err
-        assert err.startswith("error: "), err
-        assert err.count("\n") == 1, err
-        return err
+def refused_here(*arguments: str) -> str:
+    """The one line of a command that gives up."""
+    code, out, err = run_here(*arguments)
+    assert (code, out) == (2, ""), out + err
+    assert err.startswith("error: "), err
+    assert err.count("\n") == 1, err
+    return err

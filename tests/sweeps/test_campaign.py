@@ -50,11 +50,11 @@ def study_file(finished: Store, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="module")
-def campaign(study_file: Path, image_cache: Path) -> Path:
+def campaign(study_file: Path, image_cache: Path, shell: Command) -> Path:
     """Its campaign file."""
     file = study_file.with_name("mine.json")
     where = ["--storage", str(study_file.parent / "results"), "--cache", str(image_cache), "--seed", "1"]
-    works(launch("plan", str(study_file), *where, "--campaign", str(file)))
+    shell("plan", str(study_file), *where, "--campaign", str(file))
     return file
 
 
@@ -145,10 +145,10 @@ def of_trials(store: Store, keys: set[str], *apart: str) -> dict[str, list[dict[
 
 
 @pytest.fixture(scope="module")
-def imported(outcomes: Path) -> Store:
+def imported(outcomes: Path, shell: Command) -> Store:
     """The sweep that was made of them."""
     storage = outcomes.with_name("results")
-    assert "6 trials imported, 0 were there" in works(launch("import", str(outcomes), "--storage", str(storage)))
+    assert "6 trials imported, 0 were there" in shell("import", str(outcomes), "--storage", str(storage))
     return Store(storage / "mine")
 
 

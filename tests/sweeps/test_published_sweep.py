@@ -13,6 +13,7 @@ from sweeps.storage.identity import read_identity
 from sweeps.storage.integrity import check_files, find_damage
 from sweeps.storage.store import Store
 from sweeps.study.manifest import update_manifest, write_manifest
+from tests.support.shell import Command
 from tests.support.tiny_sweep import launch, put, results, row_of, study, sweep_arguments, works
 
 
@@ -38,14 +39,17 @@ def test_a_restored_sweep_owes_what_was_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_restored_sweep_runs_only_what_is_missing(finished: Store, image_cache: Path, tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore")
+def test_a_restored_sweep_runs_only_what_is_missing(
+    finished: Store, image_cache: Path, tmp_path: Path, shell: Command
+) -> None:
     partial = shutil.copytree(finished.folder, tmp_path / "here" / finished.name)
     lost = sorted(row["key"] for row in finished.rows() if row["role"] != "search")[:2]
     for table in (partial / "tables").iterdir():
         for key in lost:
             (table / f"{key}.parquet").unlink(missing_ok=True)
     file = tmp_path / "study.toml"
-    file.write_text(works(launch("studies", "quickstart", "--toml")), encoding="utf-8")
+    file.write_text(shell("studies", "quickstart", "--toml"), encoding="utf-8")
     published = tmp_path / "published" / finished.name
     assert publish(partial, published, file).trials == len(finished.keys()) - 2
 
@@ -65,7 +69,7 @@ def test_a_restored_sweep_runs_only_what_is_missing(finished: Store, image_cache
         again = verdicts[1][keys]["test"]
         for name in ("accuracy", "hull"):  # mixed networks keep no losses
             assert again[name] == entry["test"][name], keys
-    works(launch("best", finished.name, "--storage", str(store.folder.parent)))
-    works(launch("report", finished.name, "--storage", str(store.folder.parent)))
+    shell("best", finished.name, "--storage", str(store.folder.parent))
+    shell("report", finished.name, "--storage", str(store.folder.parent))
     assert (store.folder / "report.html").exists()
     assert publish(store.folder, published).trials == len(read_tables(finished.folder).rows)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sweeps.storage.store import Store
-from tests.support.tiny_sweep import launch, snapshot, sweep_arguments, works
+from tests.support.shell import Command
+from tests.support.tiny_sweep import snapshot, sweep_arguments
 
 CHANGES: dict[str, str | None] = {"model": "mlp", "hidden": "8", "width": None}
 """Beside those of a tiny sweep; a setting that the study changes later has to be named here at its old value."""
@@ -24,21 +25,21 @@ def storage(root: Path, tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
-def test_it_is_continued_with_no_trial_run_again(storage: Path, image_cache: Path) -> None:
+@pytest.mark.filterwarnings("ignore")
+def test_it_is_continued_with_no_trial_run_again(storage: Path, image_cache: Path, shell: Command) -> None:
     store = Store(storage / "quickstart")
     before = {key: store.row(key) for key in sorted(store.keys())}
     assert len(before) == TRIALS
     stages = snapshot(storage / "runs")
-    assert f"0 trials run now, {TRIALS} in" in works(launch(*sweep_arguments(storage, image_cache, **CHANGES)))
+    assert f"0 trials run now, {TRIALS} in" in shell(*sweep_arguments(storage, image_cache, **CHANGES))
     assert {key: store.row(key) for key in sorted(store.keys())} == before
     assert snapshot(storage / "runs") == stages
 
 
-def test_it_is_read_and_reported(storage: Path) -> None:
-    asked = launch("best", "quickstart", "--format", "json", "--storage", str(storage))
-    works(asked)
-    assert json.loads(asked.stdout)["chosen"]
-    works(launch("report", "quickstart", "--storage", str(storage)))
+@pytest.mark.filterwarnings("ignore")
+def test_it_is_read_and_reported(storage: Path, shell: Command) -> None:
+    assert json.loads(shell("best", "quickstart", "--format", "json", "--storage", str(storage)))["chosen"]
+    shell("report", "quickstart", "--storage", str(storage))
     page = (storage / "quickstart" / "report.html").read_text(encoding="utf-8")
     assert "constrained" in page
     assert "distilled" in page

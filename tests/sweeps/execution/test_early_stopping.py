@@ -25,6 +25,7 @@ from sweeps.tracking.tracker import Tracker
 from sweeps.tracking.uri import default_uri
 from tests.stats.test_growing_fronts import COORDINATE, rank_of_last
 from tests.support.object_stores import serving
+from tests.support.shell import Command
 from tests.support.tiny_sweep import launch, sweep_arguments, works
 
 
@@ -111,7 +112,9 @@ def opened(store: Store) -> optuna.Study:
 
 
 @pytest.fixture(scope="module", params=["moasha", "asha"])
-def stopped(request: Any, tmp_path_factory: pytest.TempPathFactory, image_cache: Path) -> Iterator[tuple[Store, Any]]:
+def stopped(
+    request: Any, tmp_path_factory: pytest.TempPathFactory, image_cache: Path, shell: Command
+) -> Iterator[tuple[Store, Any]]:
     """A sweep in which some trials are stopped, and the command that ran it; one of two is on an S3 server."""
     storage = tmp_path_factory.mktemp(request.param)
     small = {"model": "mlp", "hidden": "8", "width": None, "epochs": "9"}
@@ -127,8 +130,8 @@ def stopped(request: Any, tmp_path_factory: pytest.TempPathFactory, image_cache:
         arguments = sweep_arguments(uri, tmp_path_factory.mktemp("host"), *aim, *pair, **small)
         works(launch(*arguments))
         assert not objects.there("results/quickstart/scratch")
-        works(launch("fetch", "quickstart", "--storage", uri, "--to", str(storage)))
-        works(launch("sync", "quickstart", *copy))
+        shell("fetch", "quickstart", "--storage", uri, "--to", str(storage))
+        shell("sync", "quickstart", *copy)
         yield Store(storage / "quickstart"), arguments
 
 
@@ -181,10 +184,11 @@ def test_best_never_chooses_a_stopped_trial(stopped: tuple[Store, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_again_runs_nothing(stopped: tuple[Store, Any]) -> None:
+@pytest.mark.filterwarnings("ignore")
+def test_the_command_again_runs_nothing(stopped: tuple[Store, Any], shell: Command) -> None:
     store, arguments = stopped
     before = store.keys()
     began = time.time()
-    assert works(launch(*arguments)).startswith(f"sweep quickstart: 0 trials run now, {len(before)} in ")
+    assert shell(*arguments).startswith(f"sweep quickstart: 0 trials run now, {len(before)} in ")
     assert store.keys() == before
     assert all(row["finished_at"].timestamp() < began for row in store.rows())

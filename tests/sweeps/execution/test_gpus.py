@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,24 +14,45 @@ from tests.support.own_process import in_own_process
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_four_trials_share_a_gpu(tmp_path: Path, image_cache: Path) -> None:
-    """Each trial waits for the three others, so the sweep succeeds only if all four run at once."""
-    assert in_own_process(finished_on_a_gpu, tmp_path, image_cache) == 4
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_a_sweep_says_that_its_trials_ask_for_no_gpu(tmp_path: Path, image_cache: Path) -> None:
-    notes = in_own_process(notes_on_a_gpu, tmp_path, image_cache)
+def test_four_trials_share_a_gpu_and_a_sweep_says_that_its_trials_ask_for_none(
+    tmp_path: Path, image_cache: Path
+) -> None:
+    """Each of the four waits for the three others, so their sweep succeeds only if all run at once."""
+    finished, notes = in_own_process(swept_on_a_gpu, tmp_path, image_cache)
+    assert finished == 4
     (warning,) = [note for note in notes if "--gpus-per-trial 0" in note]
     assert "1 GPUs" in warning
     assert "\n" not in warning
 
 
-def notes_on_a_gpu(folder: Path, image_cache: Path) -> list[str]:
-    """What is said when a sweep starts on a node of which Ray counts a GPU, and no trial asks for one."""
+def swept_on_a_gpu(folder: Path, image_cache: Path) -> tuple[int, list[str]]:
+    """Trials that share the GPU that Ray counts, whatever this machine has; and notes of a sweep that asks for none."""
     from ray.cluster_utils import Cluster
 
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    cluster = Cluster(True, head_node_args={"num_cpus": 4, "num_gpus": 1, "include_dashboard": False})
+    place: dict[str, Any] = {"storage": folder, "address": cluster.address, "cache": image_cache}
+    try:
+        return finished_with_shares(folder, place), notes_without_shares(place)
+    finally:
+        cluster.shutdown()
+
+
+def finished_with_shares(folder: Path, place: dict[str, Any]) -> int:
+    """How many of four trials end that wait for each other."""
+    from benchmarks.sweep_overhead import Watch
+    from sweeps.sweep import sweep
+    from tests.support.meeting import meeting_study
+
+    (folder / "place").mkdir()
+    shares = {"machine": Machine(device="cpu"), "cpus_per_trial": 0.5, "gpus_per_trial": 0.25}
+    report = sweep(meeting_study(4, folder / "place"), Options(name="shared", **place, **shares), Watch())
+    assert report.errors == []
+    return len([row for row in report.store.rows() if row["role"] == "search"])
+
+
+def notes_without_shares(place: dict[str, Any]) -> list[str]:
+    """What is said when a sweep starts whose trials ask for no GPU."""
     from benchmarks.sweep_overhead import Watch, no_op
     from sweeps.sweep import sweep
 
@@ -39,13 +61,7 @@ def notes_on_a_gpu(folder: Path, image_cache: Path) -> list[str]:
             notes.append(words)
 
     notes: list[str] = []
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    cluster = Cluster(True, head_node_args={"num_cpus": 2, "num_gpus": 1, "include_dashboard": False})
-    try:
-        place = {"storage": folder, "address": cluster.address, "cache": image_cache}
-        sweep(no_op(2), Options(name="unassigned", machine=Machine(), **place), Heard())
-    finally:
-        cluster.shutdown()
+    sweep(no_op(2), Options(name="unassigned", machine=Machine(), **place), Heard())
     return notes
 
 
@@ -69,34 +85,6 @@ def test_gpus_that_no_trial_asks_for(
     if words:
         assert "4 GPUs" in words
         assert "up to 8 trials" in words
-
-
-def finished_on_a_gpu(folder: Path, image_cache: Path) -> int:
-    """Sweep on a cluster of one node with four cores and one GPU, whatever this machine has."""
-    from ray.cluster_utils import Cluster
-
-    from benchmarks.sweep_overhead import Watch
-    from sweeps.sweep import sweep
-    from tests.support.meeting import meeting_study
-
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    (folder / "place").mkdir()
-    cluster = Cluster(True, head_node_args={"num_cpus": 4, "num_gpus": 1, "include_dashboard": False})
-    options = Options(
-        name="shared",
-        storage=folder,
-        address=cluster.address,
-        cache=image_cache,
-        machine=Machine(device="cpu"),
-        cpus_per_trial=0.5,
-        gpus_per_trial=0.25,
-    )
-    try:
-        report = sweep(meeting_study(4, folder / "place"), options, Watch())
-    finally:
-        cluster.shutdown()
-    assert report.errors == []
-    return len([row for row in report.store.rows() if row["role"] == "search"])
 
 
 @pytest.mark.parametrize(("gpus", "share"), [(0.0, 1.0), (0.25, 0.25), (1.0, 1.0), (2.0, 1.0)])

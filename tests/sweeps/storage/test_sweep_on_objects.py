@@ -56,10 +56,10 @@ def command(objects: Objects, tmp_path_factory: pytest.TempPathFactory) -> list[
 
 
 @pytest.fixture(scope="module")
-def fetched(objects: Objects, command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Store:
+def fetched(objects: Objects, command: list[str], tmp_path_factory: pytest.TempPathFactory, shell: Command) -> Store:
     """Its copy."""
     to = tmp_path_factory.mktemp("fetched")
-    said = works(launch("fetch", "quickstart", "--storage", objects.uri("results"), "--to", str(to)))
+    said = shell("fetch", "quickstart", "--storage", objects.uri("results"), "--to", str(to))
     store = Store(to / "quickstart")
     assert said == f"sweep quickstart: {len(store.keys())} trials in {store.folder}\n"
     return store
@@ -89,11 +89,11 @@ def test_nothing_but_results_is_left_there(objects: Objects, local: Store, fetch
 
 
 def test_from_an_empty_working_folder_nothing_is_run_again(
-    objects: Objects, command: list[str], local: Store, tmp_path: Path
+    objects: Objects, command: list[str], local: Store, tmp_path: Path, shell: Command
 ) -> None:
     before = objects.there("results")
     elsewhere = [*command, "--cache", str(tmp_path)]
-    assert f"sweep quickstart: 0 trials run now, {len(local.keys())} in " in works(launch(*elsewhere))
+    assert f"sweep quickstart: 0 trials run now, {len(local.keys())} in " in shell(*elsewhere)
     after = objects.there("results")
     changed = {name for name in after if after[name] != before.get(name)}
     assert {name for name in changed if "/optuna.journal.parts/" not in name} <= {"quickstart/status.json"}

@@ -14,7 +14,8 @@ import basin
 from basin.loaded import LoadedEnsemble
 from sweeps.storage.store import Store
 from tests.support.kept_trials import key_of
-from tests.support.tiny_sweep import python, says, works
+from tests.support.shell import Command
+from tests.support.tiny_sweep import python, works
 
 SCORE = """
 import json, sys
@@ -73,12 +74,12 @@ def scored(loaded: LoadedEnsemble, tmp_path: Path) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def export(kept: Store, loaded: LoadedEnsemble, tmp_path: Path) -> Callable[..., str]:
-    """The command, in a process of its own; its output is a file or folder of this test."""
+def export(kept: Store, loaded: LoadedEnsemble, tmp_path: Path, shell: Command) -> Callable[..., str]:
+    """The command; its output is a file or folder of this test."""
 
     def run(kind: str, name: str, *more: str) -> str:
         where = ["--storage", str(kept.folder.parent), "--out", str(tmp_path / name)]
-        return works(python("launch.py", "export", loaded.row["key"][:8], "--format", kind, *where, *more))
+        return shell("export", loaded.row["key"][:8], "--format", kind, *where, *more)
 
     return run
 
@@ -127,17 +128,24 @@ def test_a_folder_is_loaded_as_its_card_says(
 
 @pytest.mark.slow
 def test_an_mlflow_model_is_code_and_is_registered(
-    kept: Store, loaded: LoadedEnsemble, scored: Callable[..., None], tmp_path: Path
+    kept: Store,
+    loaded: LoadedEnsemble,
+    scored: Callable[..., None],
+    tmp_path: Path,
+    shell: Command,
+    refused: Command,
 ) -> None:
     storage, folder = tmp_path / "results", tmp_path / "model"
     shutil.copytree(kept.folder, storage / "mine")
     key, where = loaded.row["key"], ("--storage", str(storage))
-    arguments = ("launch.py", "export", key, *where, "--format", "mlflow", "--register", "digits", "--out")
-    says(python(*arguments, str(tmp_path / "early")), "no experiment 'mine'", "launch.py sync mine")
+    arguments = ("export", key, *where, "--format", "mlflow", "--register", "digits", "--out")
+    words = refused(*arguments, str(tmp_path / "early"))
+    assert "no experiment 'mine'" in words
+    assert "launch.py sync mine" in words
     assert not (tmp_path / "early").exists()
     assert not (storage / "mlflow.db").exists()
-    works(python("launch.py", "sync", "mine", *where))
-    assert "registered in MLflow as digits, version 1" in works(python(*arguments, str(folder)))
+    shell("sync", "mine", *where)
+    assert "registered in MLflow as digits, version 1" in shell(*arguments, str(folder))
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert files == {
         *("MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "served_model.py"),
@@ -152,4 +160,4 @@ def test_an_mlflow_model_is_code_and_is_registered(
     shutil.rmtree(folder)
     registered = f'import mlflow\nmlflow.set_tracking_uri("sqlite:///{storage / "mlflow.db"}")\n'
     scored(registered + READERS["mlflow"].replace('"model"', '"models:/digits/1"'))
-    assert "MLflow differed in 0" in works(python("launch.py", "sync", "mine", *where))
+    assert "MLflow differed in 0" in shell("sync", "mine", *where)
