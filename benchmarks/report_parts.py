@@ -1,9 +1,8 @@
-"""Seconds of the parts of a report, and of the whole: `python -m benchmarks.report_parts RESULTS [FORMATS]`."""
+"""Processor seconds of the parts of a report: `python -m benchmarks.report_parts RESULTS [FORMATS]`."""
 
 import gc
 import importlib
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,34 +12,33 @@ from basin.strict_json import dump_json
 
 
 class Laps:
-    """Processor seconds by part, of all threads; those of a part within another count for the inner one alone."""
+    """Processor seconds by part; those of a part within another count for the inner one alone."""
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = {"start of Python": time.process_time()}
-        self._local = threading.local()
+        self._inner: list[float] = []
 
     def timed(self, part: str | Callable[..., str], call: Callable[..., Any]) -> Callable[..., Any]:
         """Return `call` with its time added to `part`, a name or a function of the arguments."""
 
         def wrapped(*values: Any, **named: Any) -> Any:
-            began = time.thread_time()
-            inner: list[float] = self._local.__dict__.setdefault("inner", [])
-            inner.append(0.0)
+            began = time.process_time()
+            self._inner.append(0.0)
             try:
                 return call(*values, **named)
             finally:
-                took = time.thread_time() - began
+                took = time.process_time() - began
                 name = part if isinstance(part, str) else part(*values, **named)
-                self.spent[name] = self.spent.get(name, 0.0) + took - inner.pop()
-                if inner:
-                    inner[-1] += took
+                self.spent[name] = self.spent.get(name, 0.0) + took - self._inner.pop()
+                if self._inner:
+                    self._inner[-1] += took
 
         return wrapped
 
 
 def measure_parts(folder: Path, formats: list[str]) -> dict[str, float]:
-    """Write a report as `launch.py report` does; return processor seconds by part, their sum, and the wall time."""
-    laps, began = Laps(), time.perf_counter()
+    """Write a report as `launch.py report` does; return the processor seconds of each part, slowest first."""
+    laps = Laps()
     gc.disable()  # as the command does
     laps.timed("imports", _import_everything)()
     from matplotlib.figure import Figure
@@ -69,9 +67,7 @@ def measure_parts(folder: Path, formats: list[str]) -> dict[str, float]:
     tables = laps.timed("read", read_tables)(folder)
     laps.timed("rest", build.write_report)(tables, formats=formats)
     laps.timed("summary", summary_text)(tables)
-    wall = laps.spent["start of Python"] + time.perf_counter() - began
-    parts = dict(sorted(laps.spent.items(), key=lambda item: -item[1]))
-    return {**parts, "sum": sum(parts.values()), "wall time": wall}
+    return dict(sorted(laps.spent.items(), key=lambda item: -item[1]))
 
 
 def _import_everything() -> None:

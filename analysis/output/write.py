@@ -4,7 +4,7 @@ import itertools
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from analysis.output.registry import Drawn, Entry
 from analysis.output.sheet import Sheet
 
 FORMATS = ("png", "pdf", "svg")
-SavePng = Callable[[Path], object]
 LARGEST_DATA = 200_000
 """Maximum size of the plotted values in the JSON file, in characters."""
 # No dates: the same results give the same files, byte for byte.
@@ -48,29 +47,23 @@ def draw_figure(entry: Entry, tables: Tables) -> Drawn:
 
 
 def save_figure(
-    drawn: Drawn, entry: Entry, tables: Tables, out: Path, formats: Iterable[str], save_png: SavePng | None = None
+    drawn: Drawn, entry: Entry, tables: Tables, out: Path, formats: Iterable[str], pixels: np.ndarray | None = None
 ) -> list[Path]:
     """Write a figure in these formats, and its description. Files of it in other formats are written again.
 
-    `save_png` writes the PNG file in place of this function.
+    `pixels` are those of `style.rasterise`, if they are there already.
     """
     wanted = set(formats)
     files = [out / f"{file_stem(entry, tables)}.{suffix}" for suffix in FORMATS]
     files = [file for file in files if file.suffix[1:] in wanted or file.exists()]
     style.fix_layout(drawn.figure)
     for file in files:
-        if file.suffix != ".png":
-            drawn.figure.savefig(file, metadata=_UNDATED[file.suffix[1:]])
-        elif save_png:
-            save_png(file)
+        if file.suffix == ".png":
+            pixels = style.rasterise(drawn.figure) if pixels is None else pixels
+            imsave(file, pixels, dpi=style.RC["savefig.dpi"])
         else:
-            write_png(file, style.rasterise(drawn.figure))
+            drawn.figure.savefig(file, metadata=_UNDATED[file.suffix[1:]])
     return [*files, _write_description(entry, tables, out, drawn.keys, drawn.data)]
-
-
-def write_png(file: Path, pixels: np.ndarray) -> None:
-    """Write pixels [height, width, RGBA] at the resolution of figures."""
-    imsave(file, pixels, dpi=style.RC["savefig.dpi"])
 
 
 def parse_formats(text: str) -> list[str]:

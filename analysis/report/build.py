@@ -3,14 +3,12 @@
 import json
 import shlex
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from analysis.answers.headline import answer_questions
 from analysis.answers.summary import summary_text
@@ -48,10 +46,7 @@ def write_report(tables: Tables, out: Path | None = None, formats: Sequence[str]
     """Write figures, tables and summary to `out` (default: RESULTS/figures), and the page to the results folder."""
     out = out or tables.folder / "figures"
     out.mkdir(parents=True, exist_ok=True)
-    # Encoding is a fifth of the time of figures, and leaves Python to the next figure.
-    with ThreadPoolExecutor(1) as encoder:
-        drawn = [_draw_figure(entry, tables, out, formats, encoder) for entry in registry.figure_entries()]
-    figures = [finish() for finish in drawn]
+    figures = [_make_figure(entry, tables, out, formats) for entry in registry.figure_entries()]
     sheets = [_make_table(entry, tables, out) for entry in registry.table_entries()]
     (out / "summary.md").write_text(summary_text(tables), encoding="utf-8")
     target = tables.folder / ("report.html" if tables.split == "test" else f"report-{tables.split}.html")
@@ -59,37 +54,18 @@ def write_report(tables: Tables, out: Path | None = None, formats: Sequence[str]
     return target
 
 
-def _draw_figure(
-    entry: Entry, tables: Tables, out: Path, formats: Sequence[str], encoder: Executor
-) -> Callable[[], Made]:
-    """Draw a figure; return what waits for its encoded pixels."""
-    encoding: list[Future[None]] = []
+def _make_figure(entry: Entry, tables: Tables, out: Path, formats: Sequence[str]) -> Made:
     try:
         with style.house_style():
             drawn = files.draw_figure(entry, tables)
             style.fix_layout(drawn.figure)
             pixels = style.rasterise(drawn.figure)
-            image = encoder.submit(lead.encode_pixels, pixels)
-            files.save_figure(
-                drawn, entry, tables, out, formats,
-                lambda file: encoding.append(encoder.submit(files.write_png, file, pixels)),
-            )  # fmt: skip
+            files.save_figure(drawn, entry, tables, out, formats, pixels)
+            data = lead.encode_pixels(pixels)
     except Missing as missing:
-        made = Made(entry, missing=str(missing), commands=files.adding_commands(entry, tables))
-        return lambda: made
-
-    def finish() -> Made:
-        for one in encoding:
-            one.result()
-        return Made(entry, _image_markup(entry, tables, drawn.figure, image.result()), keys=drawn.keys)
-
-    return finish
-
-
-def _image_markup(entry: Entry, tables: Tables, figure: Figure, data: str) -> Markup:
-    """Return the image of a figure whose pixels are `data`, encoded."""
-    width, height = (round(size * lead.DPI) for size in figure.get_size_inches())
-    return page.render(
+        return Made(entry, missing=str(missing), commands=files.adding_commands(entry, tables))
+    width, height = (round(size * lead.DPI) for size in drawn.figure.get_size_inches())
+    markup = page.render(
         "image.html",
         kind="wide" if width > WIDE else "narrow",
         width=width,
@@ -97,6 +73,7 @@ def _image_markup(entry: Entry, tables: Tables, figure: Figure, data: str) -> Ma
         alt=f"{entry.title}. {files.caption(entry.what, tables)}",
         source=f"data:image/webp;base64,{data}",
     )
+    return Made(entry, markup, keys=drawn.keys)
 
 
 def _make_table(entry: Entry, tables: Tables, out: Path) -> Made:
