@@ -27,9 +27,9 @@ from analysis.tables import constraint_strength
 TITLE = "The time parameter"
 QUESTION = "What does connectivity cost?"
 WHAT = (
-    "Branches that share one trunk for the fraction t of the budget, with and without a constraint: mean over seeds; "
-    "shading: 95 % interval. Grey, dashed: the deep ensemble. Vertical dashes: values of t in the table of constraint "
-    "strength."
+    "Branches that share one trunk for the fraction t of the budget, a line per constraint strength β (0: none): mean "
+    "over seeds; shading: 95 % interval. Grey, dashed: the deep ensemble. Vertical dashes, where drawn: values of t in "
+    "the table of constraint strength."
 )
 NEEDS = "time-parameter"
 
