@@ -8,7 +8,7 @@ from pathlib import Path
 
 from analysis.answers.differences import paired_difference
 from analysis.answers.headline import accuracy_sentence, midpoint_sentence, worth_sentence
-from analysis.answers.words import enough_seeds, in_words, join_names
+from analysis.answers.words import counted, enough_seeds, in_words, join_names
 from analysis.constructions import REFERENCE, label, order
 from analysis.data.configurations import is_finished
 from analysis.data.queries import Configuration, Tables
@@ -107,17 +107,16 @@ def headline_sentences(case: Case) -> list[str]:
 
 def count_sentences(sweeps: Sequence[Sweep]) -> list[str]:
     """Count over all cases how constrained and distilled compare with deep ensembles; nothing for a single case."""
-    counts = []
+    counts, settings = [], set()
     for name in COMPARED:
         cases = [case for case in list_cases(sweeps) if {name, REFERENCE} <= case.chosen.keys()]
         if len(cases) > 1:
+            settings |= {case.setting for case in cases}
             gaps = [gap_to_deep(case, case.chosen[name], "accuracy") for case in cases]
             counts.append(count_sides(name, gaps, "higher"))
-    return (
-        [f"Accuracy vs. deep, over all datasets, models and recipes, each at its own β and t: {'; '.join(counts)}."]
-        if counts
-        else []
-    )
+    datasets, models = ({setting[place] for setting in settings} for place in (0, 1))
+    scope = f"{counted(len(datasets), 'dataset')}, {counted(len(models), 'model')} and their recipes"
+    return [f"Accuracy vs. deep, over {scope}, each at its own β and t: {'; '.join(counts)}."] if counts else []
 
 
 def _quality_sentences(tables: Tables, mine: Configuration, deep: Configuration) -> str:
@@ -162,7 +161,8 @@ def _constructions_text(sweeps: Sequence[Sweep]) -> str:
         places = {name: hyperparameter_words(case.chosen[name]) for name in order(case.chosen)}
         where = "; ".join(f"{name}: {words}" for name, words in places.items() if words)
         table = headline_sheet(case.tables, case.chosen).pipe_table()
-        facts = "; ".join(part for part in (case.recipe, where) if part)
+        paths_words = f"paths: {case.measured}" if case.measured else ""
+        facts = "; ".join(part for part in (case.recipe, where, paths_words) if part)
         parts.append(f"{case.words}; {facts}:\n\n{table}")
     return "\n\n".join([*parts, HEADLINE_WHAT]) if parts else "Nothing yet."
 

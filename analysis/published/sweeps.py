@@ -75,6 +75,20 @@ class Case:
         return ", ".join(" or ".join(part) for part in parts if part)
 
     @property
+    def measured(self) -> str:
+        """Images and points that paths and hulls are measured on, in words."""
+        rows = [row for c in self.chosen.values() for row in c.rows]
+        images, alphas, points = (
+            sorted({row[name] for row in rows if row.get(name)}) for name in ("path_images", "alphas", "hull_points")
+        )
+        parts = [
+            [f"{number:,} images" for number in images],
+            [f"{number - 2} points between members" for number in alphas],
+            [f"{number} random points of the hull" for number in points],
+        ]
+        return ", ".join(" or ".join(part) for part in parts if part)
+
+    @property
     def words(self) -> str:
         """Sweep, dataset and model, as the start of a line in Markdown."""
         return f"**{self.sweep.name}** ({self.where})"

@@ -7,6 +7,7 @@ from analysis.constructions import REFERENCE, capitalised
 from analysis.data.queries import Configuration
 from analysis.published.questions.case_tables import (
     BOLD,
+    SNAPSHOTS,
     by_construction,
     case_table,
     chosen_rows,
@@ -48,8 +49,8 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
         f"{BOLD} Seeds to show 1 point: number of seeds with which a true difference of 1 point would show with 80 % "
         "power, with as many test images; a rough guide, as its variances come from these seeds. Training ÷ deep: "
         "passes of training, forward and backward, in units of the deep ensemble's. Constrained members take as many "
-        "steps as deep ones, and the passes of mixed networks come on top; no deep ensemble has as many passes. SWE is "
-        "one run: its loss is that of connectivity and of less training."
+        "steps as deep ones, and the passes of mixed networks come on top; no deep ensemble has as many passes. "
+        f"SWE is one run: its loss is that of connectivity, of less training, and of its statistics. {SNAPSHOTS}"
     )
     return ["\n".join(lines), case_table(rows, entries, note)]
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from analysis.constructions import capitalised
 from analysis.published.questions.case_tables import (
     BOLD,
+    SNAPSHOTS,
     Row,
     by_construction,
     case_table,
@@ -21,7 +22,8 @@ TITLE = "Is the difference to the deep ensemble due to members or to diversity?"
 NEEDS = "a sweep with `deep` ensembles and others of one recipe, on three seeds or more"
 NOTE = (
     f"{BOLD} The NLL of an ensemble is the mean NLL of its members less the Jensen gap, which is what their diversity "
-    "contributes: a smaller gap is less diversity. The last difference is the first less the second (each is rounded)."
+    "contributes: a smaller gap is less diversity. The last difference is the first less the second (each is rounded). "
+    f"{SNAPSHOTS}"
 )
 
 
