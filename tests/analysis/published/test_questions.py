@@ -10,7 +10,7 @@ from analysis.answers.power import power_table, seeds_to_show
 from analysis.answers.verdicts import Judgement
 from analysis.answers.worth import worth_cell
 from analysis.data.queries import best_by_construction, read_tables
-from analysis.published.questions import architectures, distillation, permutations, policies, trunk
+from analysis.published.questions import architectures, distillation, hull, permutations, policies, trunk
 from analysis.published.questions.case_tables import (
     count_sides,
     difference_column,
@@ -255,6 +255,35 @@ def test_training_is_in_units_of_the_deep_ensemble_and_has_its_teachers(tmp_path
     _, cell = training_column()
     texts = {name: cell(case, case.chosen[name]).text(2) for name in case.chosen}
     assert texts == {"deep": "1.00", "distilled": "2.25", "constrained": "–"}
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "words"),
+    [
+        ("yes-yes yes-yes no-no", "- SWE: paths in one basin in 2 of 3 cases; their hulls: in one basin in 2."),
+        (
+            "yes-yes yes-no yes-undecided",
+            "- SWE: paths in one basin in 3 of 3 cases; their hulls: in one basin in 1, not in 1, undecided in 1.",
+        ),
+        ("no-yes", "- SWE: paths in one basin in 0 of 1 case."),
+    ],
+)
+def test_only_hulls_of_paths_in_one_basin_are_counted(verdicts, words, monkeypatch):
+    """The verdict on the paths and that on the hull of each ensemble are given."""
+    rows = [(SimpleNamespace(tables=None), pair.split("-")) for pair in verdicts.split()]
+    monkeypatch.setattr("analysis.published.questions.hull.find_verdict", lambda _, pair, *, hull=False: pair[hull])
+    monkeypatch.setattr("analysis.published.questions.hull.verdict_word", str)
+    assert hull._count_words("swe", rows) == words
+
+
+def test_paths_say_what_they_were_measured_on(tmp_path):
+    """Of two recipes that of the chosen configuration; rows of old sweeps may lack all."""
+    points = [("deep", {"path_images": size, "alphas": 5, "hull_points": 8}) for size in (1000, 2500)]
+    (case,) = sweep_of(tmp_path / "both", points, details=False).cases
+    assert case.measured == "1,000 images, 3 points between members, 8 random points of the hull"
+    points = [("deep", dict.fromkeys(("path_images", "alphas", "hull_points")))]
+    (case,) = sweep_of(tmp_path / "none", points, details=False).cases
+    assert case.measured == ""
 
 
 def test_of_equal_predictions_the_better_connected_is_chosen(tmp_path):
