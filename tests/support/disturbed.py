@@ -20,7 +20,7 @@ from sweeps.tracking.sql import Database
 from sweeps.tracking.uri import default_uri
 from tests.support.tiny_sweep import ROOT, environment, same_tables, sweep_arguments, untimed
 
-PATIENT = 240.0
+PATIENT = 400.0
 """Seconds that anything here may take on a machine that does other things too."""
 SHORTEST, LONGEST = 0.01, 0.5
 """Seconds between two looks: nine times what a look takes, for it slows down what is waited for."""

@@ -70,7 +70,7 @@ def free_ports(count: int) -> list[int]:
         return [int(one.getsockname()[1]) for one in sockets]
 
 
-def python(*arguments: str, timeout: float = 240, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+def python(*arguments: str, timeout: float = 500, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
     """This interpreter with other arguments."""
     return subprocess.run(
         [sys.executable, *arguments],
@@ -83,7 +83,7 @@ def python(*arguments: str, timeout: float = 240, cwd: Path = ROOT) -> "subproce
     )
 
 
-def launch(*arguments: str, timeout: float = 240) -> "subprocess.CompletedProcess[str]":
+def launch(*arguments: str, timeout: float = 500) -> "subprocess.CompletedProcess[str]":
     """`launch.py` with these arguments."""
     return python("launch.py", *arguments, timeout=timeout)
 
