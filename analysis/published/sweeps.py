@@ -16,6 +16,8 @@ HEADLINE = "headline"
 """Name of the sweep that answers the question of the paper at the top of the page."""
 ALIGNED = "matching"
 """Hyperparameter that says by what members were aligned."""
+ANNEALED = "anneal"
+"""Hyperparameter that says for how many steps the learning rate of each snapshot was lowered."""
 SYMBOLS = {"temperature": "τ", "weight": "λ", "beta": "β", "t": "t"}
 """Hyperparameter of a construction → its symbol."""
 
@@ -98,7 +100,11 @@ def hyperparameter_words(configuration: Configuration) -> str:
     """Return the hyperparameters of a construction in words: `β = 1, t = 0.02`; empty if it has none."""
     values = configuration.hyperparameters
     words = [f"{symbol} = {values[name]:.3g}" for name, symbol in SYMBOLS.items() if name in values]
-    return ", ".join([*words, *([f"aligned by {values[ALIGNED]}"] if ALIGNED in values else [])])
+    if ALIGNED in values:
+        words.append(f"aligned by {values[ALIGNED]}")
+    if ANNEALED in values:
+        words.append(f"annealed for {values[ANNEALED]} steps" if values[ANNEALED] else "not annealed")
+    return ", ".join(words)
 
 
 def list_cases(sweeps: Sequence[Sweep]) -> list[Case]:

@@ -23,8 +23,8 @@ COARSE = "too coarse for an interval"
 BOLD = "Mean ± half of the 95 % interval; bold: it excludes 0."
 """How to read a table of differences."""
 SNAPSHOTS = (
-    "The members of SWE are snapshots at a high learning rate, with the BatchNorm statistics of that run: estimated "
-    "again, they are better and more alike, see the soup."
+    "Where not annealed, the members of SWE are snapshots at a high learning rate, with the BatchNorm statistics of "
+    "that run: estimated again, they are better and more alike, see the soup."
 )
 """What a difference between SWE and deep ensembles is due to, beside the one run."""
 OUTCOMES = {

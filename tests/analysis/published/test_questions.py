@@ -286,6 +286,13 @@ def test_paths_say_what_they_were_measured_on(tmp_path):
     assert case.measured == ""
 
 
+def test_snapshots_say_whether_they_were_annealed(tmp_path):
+    """Two sweeps, for of one only the better row is shown."""
+    for steps, words in ((0, "not annealed"), (100, "annealed for 100 steps")):
+        (case,) = sweep_of(tmp_path / str(steps), [("deep", {}), ("swe", {"anneal": steps})], details=False).cases
+        assert hyperparameter_words(case.chosen["swe"]) == words
+
+
 def test_of_equal_predictions_the_better_connected_is_chosen(tmp_path):
     """Two alignments of the same networks: their NLL differs by rounding, which must not decide."""
     rounding = {"weights": (-1e-9, 5.0), "activations": (1e-9, 1.0)}
