@@ -1,31 +1,43 @@
 """State how far permutations of hidden units connect independent networks, by width and BatchNorm policy."""
 
+from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
+from itertools import combinations
 
-from analysis.answers.differences import paired_difference
-from analysis.data.queries import Configuration, deep_reference
+import numpy as np
+
+from analysis.answers.differences import estimate_values, paired_difference
+from analysis.answers.verdicts import find_verdict, verdict_word
+from analysis.answers.words import in_words
+from analysis.data.queries import Configuration, deep_reference, scores_by_seed
 from analysis.errors import Missing
 from analysis.published.questions.case_tables import (
     BOLD,
     Entry,
     Row,
     case_table,
+    count_sides,
     difference_column,
     reported,
     text_column,
     verdict_column,
     width_column,
 )
-from analysis.published.sweeps import Case, Sweep, list_cases
+from analysis.published.sweeps import Case, Sweep, hyperparameter_words, list_cases
 from analysis.tables import alignment
 from stats.intervals import Estimate
 
 TITLE = "How far do permutations get?"
 NEEDS = "a sweep with `deep` and `permuted` ensembles; a grid of `width` and several `policies` for where"
+BARRIER = "barrier"
+"""Metric of the sentences: the largest barrier under the policy of verdicts."""
+ALIKE = ("data_hash", "train_size", "epochs", "matching")
+"""Columns that two widths must have in common."""
 
 
 def answer(sweeps: Sequence[Sweep]) -> list[str]:
-    """State how much lower the barrier is after alignment, by width and policy, then the table of alignment."""
+    """Count where alignment lowers the barrier, compare widths, then state both by policy, and the alignments."""
     cases = list_cases(sweeps)
     rows = [row for case in cases for row in _permuted_by_width(case) if deep_reference(case.tables, row[1])]
     if not rows:
@@ -38,7 +50,40 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
         verdict_column("one basin"),
     ]
     note = f"Largest barrier of permuted ensembles minus that of the deep ensemble that they come from. {BOLD}"
-    return [case_table(rows, entries, note), *_alignment_tables(cases)]
+    lines = "\n".join([_count_words(rows), *_width_lines(rows)])
+    return [lines, case_table(rows, entries, note), *_alignment_tables(cases)]
+
+
+def _count_words(rows: Sequence[Row]) -> str:
+    """Count where the barrier is lower than that of the deep ensemble, and where it is no more than the margin."""
+    words = count_sides("- Permuted vs. deep, largest barrier", [_barrier_gap(BARRIER, *row) for row in rows], "")
+    inside = sum(verdict_word(find_verdict(case.tables, one)) == "yes" for case, one in rows)
+    return f"{words}; in one basin in {inside}."
+
+
+def _width_lines(rows: Sequence[Row]) -> list[str]:
+    """Compare the barriers of each two widths that agree in images, budget and alignment."""
+    by_width: dict[tuple[str, ...], dict[float, Row]] = defaultdict(dict)
+    for case, one in rows:
+        if (width := one.hyperparameters.get("width")) is not None:
+            alike = (*case.setting, *(str(one.rows[0].get(name)) for name in ALIKE))
+            by_width[alike].setdefault(width, (case, one))
+    return [
+        _width_sentence(widths[narrow], widths[wide])
+        for widths in by_width.values()
+        for narrow, wide in combinations(sorted(widths), 2)
+    ]
+
+
+def _width_sentence(narrow: Row, wide: Row) -> str:
+    """Compare two widths. Seeds of different networks are independent: any pairing is as good."""
+    first, second = (list(scores_by_seed(case.tables, one, BARRIER).values()) for case, one in (narrow, wide))
+    seeds = min(len(first), len(second))
+    gap = estimate_values(np.subtract(second[:seeds], first[:seeds])[:, None]) if seeds else None
+    (_, one), (case, other) = narrow, wide
+    at, than = (f"×{each.hyperparameters['width']:g}" for each in (other, one))
+    words = in_words(f"the largest barrier at width {at}", f"that at {than}", gap, "points", 1)
+    return f"- {case.where}, {hyperparameter_words(other)}: {words}."
 
 
 def _alignment_tables(cases: Sequence[Case]) -> list[str]:
@@ -57,8 +102,9 @@ def _permuted_by_width(case: Case) -> list[Row]:
 
 
 def _barrier_column(policy: str) -> Entry:
-    def gap(case: Case, one: Configuration) -> Estimate | None:
-        deep = deep_reference(case.tables, one)
-        return None if deep is None else paired_difference(case.tables, one, deep, f"barrier_{policy}")
+    return difference_column(f"barrier − deep, {policy} (points)", 1, partial(_barrier_gap, f"barrier_{policy}"))
 
-    return difference_column(f"barrier − deep, {policy} (points)", 1, gap)
+
+def _barrier_gap(metric: str, case: Case, one: Configuration) -> Estimate | None:
+    deep = deep_reference(case.tables, one)
+    return None if deep is None else paired_difference(case.tables, one, deep, metric)
