@@ -156,6 +156,21 @@ def _centroid_excess(source: Source) -> Array | None:
     return np.asarray(100.0 * (hull["correct"][0] - _corners(paths, "correct").mean(axis=0)))
 
 
+def _nll_of_ends(source: Source) -> Array | None:
+    """Return the NLL of the ensemble whose members have the BatchNorm statistics of paths, in nats."""
+    columns = source("path")
+    if "nll" not in columns:
+        return None
+    members = _corners(columns, "nll")
+    return np.asarray(np.log(len(members)) - np.logaddexp.reduce(-members, axis=0))
+
+
+def _jensen_gap_of_ends(source: Source) -> Array | None:
+    """Return the mean NLL of these members less that of their ensemble, in nats."""
+    ensemble = _nll_of_ends(source)
+    return None if ensemble is None else _corners(source("path"), "nll").mean(axis=0) - ensemble
+
+
 def _is_end(columns: Columns) -> Array:
     return np.asarray((columns["weights"] == 1).any(axis=1))
 
@@ -173,5 +188,10 @@ PER_IMAGE: dict[str, Callable[[Source], Array | None]] = {
     "jensen_gap": _jensen_gap,
     "q_bar_reset": _path_excess,
     "centroid_gap_reset": _centroid_excess,
+    "nll_of_ends": _nll_of_ends,
+    "jensen_gap_of_ends": _jensen_gap_of_ends,
 }
-"""Metric → its value per image, whose mean is the metric. Outcomes of mixed networks have the policy `reset`."""
+"""Metric → its value per image, whose mean is the metric. Outcomes of mixed networks have the policy `reset`.
+
+The metrics of ends are no columns of `trials`.
+"""

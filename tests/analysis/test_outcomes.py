@@ -186,6 +186,18 @@ def test_the_mean_of_q_bar_over_images_is_that_of_the_row(tmp_path):
     assert image_values(other, configurations(other)[0].rows, "q_bar") == {}
 
 
+def test_an_ensemble_of_ends_is_that_of_its_members_probabilities():
+    """Two members on two images, beside a point between them: the mean of probabilities, not of losses."""
+    member, other = np.array([0.9, 0.5]), np.array([0.1, 0.5])
+    weights = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
+    path = {"weights": weights, "nll": -np.log([other, [0.3, 0.3], member])}
+    nll, gap = (PER_IMAGE[name](lambda _: path) for name in ("nll_of_ends", "jensen_gap_of_ends"))
+    assert nll == pytest.approx(-np.log((member + other) / 2))
+    assert gap == pytest.approx([-0.5 * np.log(0.9 * 0.1) + np.log(0.5), 0.0])
+    for name in ("nll_of_ends", "jensen_gap_of_ends"):
+        assert PER_IMAGE[name](lambda _: {"weights": weights}) is None
+
+
 def test_what_the_centroid_gains_is_of_one_policy_and_one_set_of_images():
     """Two members and their centroid on four images, by hand: 2, 1 and 3 are right."""
     member, other, centroid = [1, 1, 0, 0], [0, 1, 0, 0], [1, 1, 1, 0]

@@ -3,13 +3,15 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import numpy as np
+
 from analysis.answers.construction_table import seeds_cell
-from analysis.answers.differences import paired_difference
+from analysis.answers.differences import estimate_values, paired_difference, same_images
 from analysis.answers.verdicts import find_verdict, verdict_word
 from analysis.answers.words import LEAST_SEEDS, counted, enough_seeds, join_names, unknown_noise
 from analysis.constructions import REFERENCE, facts, label, order
 from analysis.data.outcomes import By
-from analysis.data.queries import Configuration, configurations, deep_reference, estimate_metric
+from analysis.data.queries import Configuration, configurations, deep_reference, estimate_metric, image_values
 from analysis.output.sheet import Cell, Column, Sheet
 from analysis.published.sweeps import Case, hyperparameter_words
 from stats.intervals import Estimate
@@ -22,11 +24,12 @@ FEW = f"fewer than {LEAST_SEEDS} seeds"
 COARSE = "too coarse for an interval"
 BOLD = "Mean ± half of the 95 % interval; bold: it excludes 0."
 """How to read a table of differences."""
-SNAPSHOTS = (
-    "Where not annealed, the members of SWE are snapshots at a high learning rate, with the BatchNorm statistics of "
-    "that run: estimated again, they are better and more alike, see the soup."
+ALIKE = (
+    "Same statistics: all members have their BatchNorm statistics estimated again, on the images of the paths. Where "
+    "that difference is smaller, as for snapshots at a high learning rate, the rest is due to the statistics that "
+    "members keep."
 )
-"""What a difference between SWE and deep ensembles is due to, beside the one run."""
+"""How to read a column of `gap_alike`."""
 OUTCOMES = {
     "higher": ("better", "worse", "not measurably different"),
     "lower": ("worse", "better", "not measurably different"),
@@ -94,6 +97,22 @@ def gap_to_deep(case: Case, one: Configuration, metric: str) -> Estimate | None:
     """Return the paired difference to the deep ensemble of the same recipe; None without one."""
     deep = deep_reference(case.tables, one)
     return None if deep is None else paired_difference(case.tables, one, deep, metric)
+
+
+def gap_alike(case: Case, one: Configuration, metric: str) -> Estimate | None:
+    """Return the paired difference to the deep ensemble of a metric of path ends; None without one or outcomes."""
+    deep = deep_reference(case.tables, one)
+    kept = [image_values(case.tables, c.rows, metric) for c in (one, deep) if c]
+    seeds = sorted(set.intersection(*map(set, kept)))
+    if deep is None or not seeds or not same_images(kept, seeds):
+        return None
+    mine, others = (np.stack([values[seed] for seed in seeds]) for values in kept)
+    return estimate_values(mine - others)
+
+
+def alike_column(heading: str, digits: int, metric: str) -> Entry:
+    """Return a column of such differences."""
+    return difference_column(heading, digits, lambda case, one: gap_alike(case, one, metric))
 
 
 def deep_column(heading: str, digits: int, metric: str) -> Entry:

@@ -6,8 +6,9 @@ from analysis.answers.power import seeds_to_show
 from analysis.constructions import REFERENCE, capitalised
 from analysis.data.queries import Configuration
 from analysis.published.questions.case_tables import (
+    ALIKE,
     BOLD,
-    SNAPSHOTS,
+    alike_column,
     by_construction,
     case_table,
     chosen_rows,
@@ -43,6 +44,7 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
         deep_column("accuracy − deep (points)", 2, "accuracy"),
         text_column("seeds to show 1 point", _seeds_for_a_point),
         deep_column("NLL − deep (nats)", 3, "nll"),
+        alike_column("same statistics (nats)", 3, "nll_of_ends"),
         training_column(),
     ]
     note = (
@@ -50,7 +52,7 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
         "power, with as many test images; a rough guide, as its variances come from these seeds. Training ÷ deep: "
         "passes of training, forward and backward, in units of the deep ensemble's. Constrained members take as many "
         "steps as deep ones, and the passes of mixed networks come on top; no deep ensemble has as many passes. "
-        f"SWE is one run: its loss is that of connectivity, of less training, and of its statistics. {SNAPSHOTS}"
+        f"SWE is one run: its loss is that of connectivity and of less training. {ALIKE}"
     )
     return ["\n".join(lines), case_table(rows, entries, note)]
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from analysis.constructions import capitalised
 from analysis.published.questions.case_tables import (
+    ALIKE,
     BOLD,
-    SNAPSHOTS,
     Row,
+    alike_column,
     by_construction,
     case_table,
     chosen_rows,
@@ -22,8 +23,8 @@ TITLE = "Is the difference to the deep ensemble due to members or to diversity?"
 NEEDS = "a sweep with `deep` ensembles and others of one recipe, on three seeds or more"
 NOTE = (
     f"{BOLD} The NLL of an ensemble is the mean NLL of its members less the Jensen gap, which is what their diversity "
-    "contributes: a smaller gap is less diversity. The last difference is the first less the second (each is rounded). "
-    f"{SNAPSHOTS}"
+    "contributes: a smaller gap is less diversity. The last difference is that of members less that of the gap "
+    f"(each is rounded). {ALIKE}"
 )
 
 
@@ -36,6 +37,7 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
         place_column(),
         deep_column("mean NLL of members − deep (nats)", 3, "member_mean_nll"),
         deep_column("Jensen gap − deep (nats)", 3, "jensen_gap"),
+        alike_column("same statistics (nats)", 3, "jensen_gap_of_ends"),
         deep_column("NLL − deep (nats)", 3, "nll"),
     ]
     lines = [_count_words(name, mine) for name, mine in by_construction(rows).items()]
