@@ -14,6 +14,7 @@ from analysis.published.questions.case_tables import (
     chosen_rows,
     count_sides,
     deep_column,
+    gap_alike,
     gap_to_deep,
     place_column,
     text_column,
@@ -38,7 +39,9 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
     for name, mine in by_construction(rows).items():
         accuracy, nll = ([gap_to_deep(*row, metric) for row in mine] for metric in ("accuracy", "nll"))
         words = count_sides(f"- {capitalised(name)} vs. deep, accuracy", accuracy, "higher")
-        lines.append(f"{words}; {count_sides('NLL', nll, 'lower')}.")
+        alike = [gap_alike(*row, "nll_of_ends") for row in mine]
+        counts = [words, count_sides("NLL", nll, "lower"), count_sides("same statistics", alike, "lower")]
+        lines.append(f"{'; '.join(counts)}.")
     entries = [
         place_column(),
         deep_column("accuracy − deep (points)", 2, "accuracy"),

@@ -13,6 +13,7 @@ from analysis.published.questions.case_tables import (
     chosen_rows,
     count_sides,
     deep_column,
+    gap_alike,
     gap_to_deep,
     place_column,
     rivals,
@@ -48,4 +49,5 @@ def _count_words(name: str, rows: Sequence[Row]) -> str:
     start = f"- {capitalised(name)} vs. deep, mean NLL of members"
     members = count_sides(start, [gap_to_deep(*row, "member_mean_nll") for row in rows], "lower")
     diversity = count_sides("Jensen gap", [gap_to_deep(*row, "jensen_gap") for row in rows], "")
-    return f"{members}; {diversity}."
+    alike = count_sides("same statistics", [gap_alike(*row, "jensen_gap_of_ends") for row in rows], "")
+    return f"{members}; {diversity}; {alike}."
