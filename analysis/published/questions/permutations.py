@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import combinations
 
-import numpy as np
-
-from analysis.answers.differences import estimate_values, paired_difference
+from analysis.answers.differences import paired_difference
 from analysis.answers.verdicts import find_verdict, verdict_word
 from analysis.answers.words import in_words
-from analysis.data.queries import Configuration, deep_reference, scores_by_seed
+from analysis.data.queries import Configuration, deep_reference, estimate_metric
 from analysis.errors import Missing
 from analysis.published.questions.case_tables import (
     BOLD,
@@ -26,7 +24,7 @@ from analysis.published.questions.case_tables import (
 )
 from analysis.published.sweeps import Case, Sweep, hyperparameter_words, list_cases
 from analysis.tables import alignment
-from stats.intervals import Estimate
+from stats.intervals import Estimate, welch
 
 TITLE = "How far do permutations get?"
 NEEDS = "a sweep with `deep` and `permuted` ensembles; a grid of `width` and several `policies` for where"
@@ -76,10 +74,9 @@ def _width_lines(rows: Sequence[Row]) -> list[str]:
 
 
 def _width_sentence(narrow: Row, wide: Row) -> str:
-    """Compare two widths. Seeds of different networks are independent: any pairing is as good."""
-    first, second = (list(scores_by_seed(case.tables, one, BARRIER).values()) for case, one in (narrow, wide))
-    seeds = min(len(first), len(second))
-    gap = estimate_values(np.subtract(second[:seeds], first[:seeds])[:, None]) if seeds else None
+    """Compare two widths with the interval of Welch: their networks have nothing in common."""
+    barriers = [estimate_metric(case.tables, one, BARRIER) for case, one in (narrow, wide)]
+    gap = welch(barriers[0], barriers[1]) if barriers[0] and barriers[1] else None
     (_, one), (case, other) = narrow, wide
     at, than = (f"×{each.hyperparameters['width']:g}" for each in (other, one))
     words = in_words(f"the largest barrier at width {at}", f"that at {than}", gap, "points", 1)
