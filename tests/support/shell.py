@@ -24,7 +24,7 @@ def run_here(*arguments: str) -> tuple[int, str, str]:
         pytest.raises(SystemExit) as stopped,
     ):
         command_line.main()
-    printed, said = (stream.buffer.getvalue().decode() for stream in (out, err))  # type: ignore[attr-defined]
+    printed, said = (stream.buffer.getvalue().decode() for stream in (out, err))
     return int(stopped.value.code or 0), printed, said
 
 

@@ -1,13 +1,14 @@
 """State how far permutations of hidden units connect independent networks, by width and BatchNorm policy."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import combinations
 
 from analysis.answers.differences import paired_difference
 from analysis.answers.verdicts import find_verdict, verdict_word
 from analysis.answers.words import in_words
+from analysis.constructions import REFERENCE
 from analysis.data.queries import Configuration, deep_reference, estimate_metric
 from analysis.errors import Missing
 from analysis.published.questions.case_tables import (
@@ -15,6 +16,7 @@ from analysis.published.questions.case_tables import (
     Entry,
     Row,
     case_table,
+    chosen_rows,
     count_sides,
     difference_column,
     reported,
@@ -28,6 +30,7 @@ from stats.intervals import Estimate, welch
 
 TITLE = "How far do permutations get?"
 NEEDS = "a sweep with `deep` and `permuted` ensembles; a grid of `width` and several `policies` for where"
+PERMUTED = "permuted"
 BARRIER = "barrier"
 """Metric of the sentences: the largest barrier under the policy of verdicts."""
 ALIKE = ("data_hash", "train_size", "epochs", "matching")
@@ -47,13 +50,18 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
         *(_barrier_column(policy) for policy in policies),
         verdict_column("one basin"),
     ]
-    note = f"Largest barrier of permuted ensembles minus that of the deep ensemble that they come from. {BOLD}"
-    lines = "\n".join([_count_words(rows), *_width_lines(rows)])
+    note = (
+        f"Largest barrier of permuted ensembles minus that of the deep ensemble that they come from. {BOLD} The "
+        "sentences are about the policy of verdicts, `reset`. Networks of two widths have nothing in common: their "
+        "difference has the interval of Welch, over seeds. A largest barrier is the largest of several noisy numbers."
+    )
+    chosen = chosen_rows(cases, lambda case: [PERMUTED] if {REFERENCE, PERMUTED} <= case.chosen.keys() else [])
+    lines = "\n".join([_count_words(chosen), *_width_lines(rows)])
     return [lines, case_table(rows, entries, note), *_alignment_tables(cases)]
 
 
 def _count_words(rows: Sequence[Row]) -> str:
-    """Count where the barrier is lower than that of the deep ensemble, and where it is no more than the margin."""
+    """Count where the barrier is lower than that of the deep ensemble, and the ensembles in one basin."""
     words = count_sides("- Permuted vs. deep, largest barrier", [_barrier_gap(BARRIER, *row) for row in rows], "")
     inside = sum(verdict_word(find_verdict(case.tables, one)) == "yes" for case, one in rows)
     return f"{words}; in one basin in {inside}."
@@ -74,13 +82,24 @@ def _width_lines(rows: Sequence[Row]) -> list[str]:
 
 
 def _width_sentence(narrow: Row, wide: Row) -> str:
-    """Compare two widths with the interval of Welch: their networks have nothing in common."""
-    barriers = [estimate_metric(case.tables, one, BARRIER) for case, one in (narrow, wide)]
-    gap = welch(barriers[0], barriers[1]) if barriers[0] and barriers[1] else None
-    (_, one), (case, other) = narrow, wide
-    at, than = (f"×{each.hyperparameters['width']:g}" for each in (other, one))
-    words = in_words(f"the largest barrier at width {at}", f"that at {than}", gap, "points", 1)
-    return f"- {case.where}, {hyperparameter_words(other)}: {words}."
+    """Compare the barriers of two widths, and as a control those of the deep ensembles that were aligned."""
+    (case, one), (_, other) = wide, narrow
+    at, than = (f"×{each.hyperparameters['width']:g}" for each in (one, other))
+    aligned, deep = (_width_gap(narrow, wide, find) for find in (lambda _, mine: mine, _deep_of))
+    words = in_words(f"the largest barrier at width {at}", f"that at {than}", aligned, "points", 1)
+    control = in_words(f"at {at}", f"at {than}", deep, "points", 1)
+    return f"- {case.where}, {hyperparameter_words(one)}: {words}. Deep, not aligned: {control}."
+
+
+def _width_gap(narrow: Row, wide: Row, find: Callable[[Case, Configuration], Configuration | None]) -> Estimate | None:
+    """Return the difference between what `find` gives of two rows; None where a barrier was not measured."""
+    found = [(case, find(case, one)) for case, one in (narrow, wide)]
+    first, second = (one and estimate_metric(case.tables, one, BARRIER) for case, one in found)
+    return welch(first, second) if first and second else None
+
+
+def _deep_of(case: Case, one: Configuration) -> Configuration | None:
+    return deep_reference(case.tables, one)
 
 
 def _alignment_tables(cases: Sequence[Case]) -> list[str]:
@@ -94,7 +113,7 @@ def _alignment_tables(cases: Sequence[Case]) -> list[str]:
 
 
 def _permuted_by_width(case: Case) -> list[Row]:
-    chosen = reported(case, "permuted")
+    chosen = reported(case, PERMUTED)
     return [(case, c) for c in sorted(chosen, key=lambda c: (c.hyperparameters.get("width") or 0.0, c.keys))]
 
 
@@ -103,5 +122,5 @@ def _barrier_column(policy: str) -> Entry:
 
 
 def _barrier_gap(metric: str, case: Case, one: Configuration) -> Estimate | None:
-    deep = deep_reference(case.tables, one)
+    deep = _deep_of(case, one)
     return None if deep is None else paired_difference(case.tables, one, deep, metric)

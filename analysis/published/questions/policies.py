@@ -10,6 +10,7 @@ from analysis.output.sheet import Cell, Column
 from analysis.published.questions.case_tables import (
     Entry,
     case_table,
+    place_column,
     reported,
     text_column,
     verdict_column,
@@ -40,6 +41,7 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
         return []
     policies = dict.fromkeys(policy for row in rows for policy in _barriers(*row))
     entries = [
+        place_column(),
         width_column(),
         *(_barrier_column(policy) for policy in policies),
         text_column("barrier against the margin", _sides_words),

@@ -119,7 +119,8 @@ def test_permutations_by_width_and_policy(tmp_path):
     points = [(name, {"width": width}) for width in (1.0, 2.0) for name in ("deep", "permuted")]
     lines, table, alignment = permutations.answer([sweep_of(tmp_path, points)])
     counted, compared = lines.splitlines()
-    assert counted == "- Permuted vs. deep, largest barrier: smaller in 2 of 2 cases; in one basin in 0."
+    assert counted == "- Permuted vs. deep, largest barrier: smaller in 1 of 1 case; in one basin in 0."
+    assert "Deep, not aligned: at ×2 " in compared
     assert "aligned by activations: the largest barrier at width ×2 vs. that at ×1: " in compared
     rows = table_rows(table)
     assert [(row["width"], row["aligned by"], row["one basin"]) for row in rows] == [
