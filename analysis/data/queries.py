@@ -194,11 +194,15 @@ def mean_metric(tables: Tables, configuration: Configuration, metric: str, split
 def scores_by_seed(
     tables: Tables, configuration: Configuration, metric: str, split: str | None = None
 ) -> dict[int, float]:
-    """Return a metric by seed, on the reported split, or on `split`; empty where no trial has it."""
+    """Return a metric by seed, on the reported split, or on `split`; empty where no trial has it.
+
+    A metric that is no column is the mean of its values over images, where they are stored.
+    """
     try:
         return configuration.by_seed(tables.column(metric, configuration.rows, split))
     except Missing:
-        return {}
+        values = image_values(tables, configuration.rows, metric, split)
+        return {seed: float(images.mean()) for seed, images in values.items()}
 
 
 def image_values(tables: Tables, rows: Sequence[Row], metric: str, split: str | None = None) -> dict[int, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What tests of benchmarks share: a small measurement of the machine."""
+"""Measure the machine with small matrices where benchmarks are tested."""
 
 import pytest
 

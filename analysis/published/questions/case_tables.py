@@ -3,15 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import numpy as np
-
 from analysis.answers.construction_table import seeds_cell
-from analysis.answers.differences import estimate_values, paired_difference, same_images
+from analysis.answers.differences import paired_difference
 from analysis.answers.verdicts import find_verdict, verdict_word
 from analysis.answers.words import LEAST_SEEDS, counted, enough_seeds, join_names, unknown_noise
 from analysis.constructions import REFERENCE, facts, label, order
 from analysis.data.outcomes import By
-from analysis.data.queries import Configuration, configurations, deep_reference, estimate_metric, image_values
+from analysis.data.queries import Configuration, configurations, deep_reference, estimate_metric
 from analysis.output.sheet import Cell, Column, Sheet
 from analysis.published.sweeps import Case, hyperparameter_words
 from stats.intervals import Estimate
@@ -24,12 +22,12 @@ FEW = f"fewer than {LEAST_SEEDS} seeds"
 COARSE = "too coarse for an interval"
 BOLD = "Mean ± half of the 95 % interval; bold: it excludes 0."
 """How to read a table of differences."""
-ALIKE = (
+SAME_STATISTICS = (
     "Same statistics: all members have their BatchNorm statistics estimated again, on the images of the paths. Where "
     "that difference is smaller, as for snapshots at a high learning rate, the rest is due to the statistics that "
     "members keep."
 )
-"""How to read a column of `gap_alike`."""
+"""Note below a column of differences between path ends."""
 OUTCOMES = {
     "higher": ("better", "worse", "not measurably different"),
     "lower": ("worse", "better", "not measurably different"),
@@ -99,22 +97,6 @@ def gap_to_deep(case: Case, one: Configuration, metric: str) -> Estimate | None:
     return None if deep is None else paired_difference(case.tables, one, deep, metric)
 
 
-def gap_alike(case: Case, one: Configuration, metric: str) -> Estimate | None:
-    """Return the paired difference to the deep ensemble of a metric of path ends; None without one or outcomes."""
-    deep = deep_reference(case.tables, one)
-    kept = [image_values(case.tables, c.rows, metric) for c in (one, deep) if c]
-    seeds = sorted(set.intersection(*map(set, kept)))
-    if deep is None or not seeds or not same_images(kept, seeds):
-        return None
-    mine, others = (np.stack([values[seed] for seed in seeds]) for values in kept)
-    return estimate_values(mine - others)
-
-
-def alike_column(heading: str, digits: int, metric: str) -> Entry:
-    """Return a column of such differences."""
-    return difference_column(heading, digits, lambda case, one: gap_alike(case, one, metric))
-
-
 def deep_column(heading: str, digits: int, metric: str) -> Entry:
     """Return a column of differences to the deep ensemble."""
     return difference_column(heading, digits, lambda case, one: gap_to_deep(case, one, metric))
@@ -150,10 +132,11 @@ def metric_column(heading: str, digits: int, metric: str) -> Entry:
 
 def width_column() -> Entry:
     """Return a column of widths: `×2`."""
-    return text_column("width", lambda _, one: _width_text(one.hyperparameters.get("width")))
+    return text_column("width", lambda _, one: width_text(one.hyperparameters.get("width")))
 
 
-def _width_text(width: float | None) -> str | None:
+def width_text(width: float | None) -> str | None:
+    """Return a width as in `×2`; None without one."""
     return None if width is None else f"×{width:g}"
 
 

@@ -6,15 +6,13 @@ from analysis.answers.power import seeds_to_show
 from analysis.constructions import REFERENCE, capitalised
 from analysis.data.queries import Configuration
 from analysis.published.questions.case_tables import (
-    ALIKE,
     BOLD,
-    alike_column,
+    SAME_STATISTICS,
     by_construction,
     case_table,
     chosen_rows,
     count_sides,
     deep_column,
-    gap_alike,
     gap_to_deep,
     place_column,
     text_column,
@@ -39,7 +37,7 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
     for name, mine in by_construction(rows).items():
         accuracy, nll = ([gap_to_deep(*row, metric) for row in mine] for metric in ("accuracy", "nll"))
         words = count_sides(f"- {capitalised(name)} vs. deep, accuracy", accuracy, "higher")
-        alike = [gap_alike(*row, "nll_of_ends") for row in mine]
+        alike = [gap_to_deep(*row, "nll_of_ends") for row in mine]
         counts = [words, count_sides("NLL", nll, "lower"), count_sides("same statistics", alike, "lower")]
         lines.append(f"{'; '.join(counts)}.")
     entries = [
@@ -47,7 +45,7 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
         deep_column("accuracy − deep (points)", 2, "accuracy"),
         text_column("seeds to show 1 point", _seeds_for_a_point),
         deep_column("NLL − deep (nats)", 3, "nll"),
-        alike_column("same statistics (nats)", 3, "nll_of_ends"),
+        deep_column("same statistics (nats)", 3, "nll_of_ends"),
         training_column(),
     ]
     note = (
@@ -55,7 +53,7 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
         "power, with as many test images; a rough guide, as its variances come from these seeds. Training ÷ deep: "
         "passes of training, forward and backward, in units of the deep ensemble's. Constrained members take as many "
         "steps as deep ones, and the passes of mixed networks come on top; no deep ensemble has as many passes. "
-        f"SWE is one run: its loss is that of connectivity and of less training. {ALIKE}"
+        f"SWE is one run: its loss is that of connectivity and of less training. {SAME_STATISTICS}"
     )
     return ["\n".join(lines), case_table(rows, entries, note)]
 

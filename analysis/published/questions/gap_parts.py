@@ -4,16 +4,14 @@ from collections.abc import Sequence
 
 from analysis.constructions import capitalised
 from analysis.published.questions.case_tables import (
-    ALIKE,
     BOLD,
+    SAME_STATISTICS,
     Row,
-    alike_column,
     by_construction,
     case_table,
     chosen_rows,
     count_sides,
     deep_column,
-    gap_alike,
     gap_to_deep,
     place_column,
     rivals,
@@ -25,7 +23,7 @@ NEEDS = "a sweep with `deep` ensembles and others of one recipe, on three seeds 
 NOTE = (
     f"{BOLD} The NLL of an ensemble is the mean NLL of its members less the Jensen gap, which is what their diversity "
     "contributes: a smaller gap is less diversity. The last difference is that of members less that of the gap "
-    f"(each is rounded). {ALIKE}"
+    f"(each is rounded). {SAME_STATISTICS}"
 )
 
 
@@ -38,7 +36,7 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
         place_column(),
         deep_column("mean NLL of members − deep (nats)", 3, "member_mean_nll"),
         deep_column("Jensen gap − deep (nats)", 3, "jensen_gap"),
-        alike_column("same statistics (nats)", 3, "jensen_gap_of_ends"),
+        deep_column("same statistics (nats)", 3, "jensen_gap_of_ends"),
         deep_column("NLL − deep (nats)", 3, "nll"),
     ]
     lines = [_count_words(name, mine) for name, mine in by_construction(rows).items()]
@@ -49,5 +47,5 @@ def _count_words(name: str, rows: Sequence[Row]) -> str:
     start = f"- {capitalised(name)} vs. deep, mean NLL of members"
     members = count_sides(start, [gap_to_deep(*row, "member_mean_nll") for row in rows], "lower")
     diversity = count_sides("Jensen gap", [gap_to_deep(*row, "jensen_gap") for row in rows], "")
-    alike = count_sides("same statistics", [gap_alike(*row, "jensen_gap_of_ends") for row in rows], "")
+    alike = count_sides("same statistics", [gap_to_deep(*row, "jensen_gap_of_ends") for row in rows], "")
     return f"{members}; {diversity}; {alike}."

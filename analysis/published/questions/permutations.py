@@ -1,11 +1,9 @@
 """State how far permutations of hidden units connect independent networks, by width and BatchNorm policy."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from itertools import combinations
 
-from analysis.answers.differences import paired_difference
 from analysis.answers.verdicts import find_verdict, verdict_word
 from analysis.answers.words import in_words
 from analysis.constructions import REFERENCE
@@ -13,16 +11,17 @@ from analysis.data.queries import Configuration, deep_reference, estimate_metric
 from analysis.errors import Missing
 from analysis.published.questions.case_tables import (
     BOLD,
-    Entry,
     Row,
     case_table,
     chosen_rows,
     count_sides,
-    difference_column,
+    deep_column,
+    gap_to_deep,
     reported,
     text_column,
     verdict_column,
     width_column,
+    width_text,
 )
 from analysis.published.sweeps import Case, Sweep, hyperparameter_words, list_cases
 from analysis.tables import alignment
@@ -47,7 +46,7 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
     entries = [
         width_column(),
         text_column("aligned by", lambda _, one: one.hyperparameters.get("matching")),
-        *(_barrier_column(policy) for policy in policies),
+        *(deep_column(f"barrier − deep, {policy} (points)", 1, f"barrier_{policy}") for policy in policies),
         verdict_column("one basin"),
     ]
     note = (
@@ -62,7 +61,7 @@ def answer(sweeps: Sequence[Sweep]) -> list[str]:
 
 def _count_words(rows: Sequence[Row]) -> str:
     """Count where the barrier is lower than that of the deep ensemble, and the ensembles in one basin."""
-    words = count_sides("- Permuted vs. deep, largest barrier", [_barrier_gap(BARRIER, *row) for row in rows], "")
+    words = count_sides("- Permuted vs. deep, largest barrier", [gap_to_deep(*row, BARRIER) for row in rows], "")
     inside = sum(verdict_word(find_verdict(case.tables, one)) == "yes" for case, one in rows)
     return f"{words}; in one basin in {inside}."
 
@@ -84,22 +83,17 @@ def _width_lines(rows: Sequence[Row]) -> list[str]:
 def _width_sentence(narrow: Row, wide: Row) -> str:
     """Compare the barriers of two widths, and as a control those of the deep ensembles that were aligned."""
     (case, one), (_, other) = wide, narrow
-    at, than = (f"×{each.hyperparameters['width']:g}" for each in (one, other))
-    aligned, deep = (_width_gap(narrow, wide, find) for find in (lambda _, mine: mine, _deep_of))
-    words = in_words(f"the largest barrier at width {at}", f"that at {than}", aligned, "points", 1)
+    at, than = (width_text(each.hyperparameters["width"]) for each in (one, other))
+    words = in_words(f"the largest barrier at width {at}", f"that at {than}", _width_gap(narrow, wide), "points", 1)
+    deep = _width_gap(*((case, deep_reference(case.tables, one)) for case, one in (narrow, wide)))
     control = in_words(f"at {at}", f"at {than}", deep, "points", 1)
     return f"- {case.where}, {hyperparameter_words(one)}: {words}. Deep, not aligned: {control}."
 
 
-def _width_gap(narrow: Row, wide: Row, find: Callable[[Case, Configuration], Configuration | None]) -> Estimate | None:
-    """Return the difference between what `find` gives of two rows; None where a barrier was not measured."""
-    found = [(case, find(case, one)) for case, one in (narrow, wide)]
-    first, second = (one and estimate_metric(case.tables, one, BARRIER) for case, one in found)
+def _width_gap(narrow: tuple[Case, Configuration | None], wide: tuple[Case, Configuration | None]) -> Estimate | None:
+    """Return how much larger the barrier of the wider one is; None where one was not measured."""
+    first, second = (one and estimate_metric(case.tables, one, BARRIER) for case, one in (narrow, wide))
     return welch(first, second) if first and second else None
-
-
-def _deep_of(case: Case, one: Configuration) -> Configuration | None:
-    return deep_reference(case.tables, one)
 
 
 def _alignment_tables(cases: Sequence[Case]) -> list[str]:
@@ -115,12 +109,3 @@ def _alignment_tables(cases: Sequence[Case]) -> list[str]:
 def _permuted_by_width(case: Case) -> list[Row]:
     chosen = reported(case, PERMUTED)
     return [(case, c) for c in sorted(chosen, key=lambda c: (c.hyperparameters.get("width") or 0.0, c.keys))]
-
-
-def _barrier_column(policy: str) -> Entry:
-    return difference_column(f"barrier − deep, {policy} (points)", 1, partial(_barrier_gap, f"barrier_{policy}"))
-
-
-def _barrier_gap(metric: str, case: Case, one: Configuration) -> Estimate | None:
-    deep = _deep_of(case, one)
-    return None if deep is None else paired_difference(case.tables, one, deep, metric)
