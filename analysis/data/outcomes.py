@@ -10,11 +10,11 @@ import numpy as np
 
 from analysis.data.results import Row, Tables
 from analysis.errors import Missing
-from sweeps.storage.outcomes import LIKELIHOOD, PER_IMAGE, Columns, Shortfalls, decode, scores
+from sweeps.storage.outcomes import LIKELIHOOD, OF_ENDS, PER_IMAGE, Columns, Shortfalls, decode, scores
 from sweeps.storage.outcomes import shortfalls as of_table
 
 By = Literal["accuracy", "loss"]
-__all__ = ["LIKELIHOOD", "PER_IMAGE", "By", "by_seed", "by_size", "trial_shortfalls"]
+__all__ = ["LIKELIHOOD", "OF_ENDS", "PER_IMAGE", "By", "by_seed", "by_size", "trial_shortfalls"]
 
 
 @lru_cache(maxsize=16)

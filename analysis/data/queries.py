@@ -196,13 +196,15 @@ def scores_by_seed(
 ) -> dict[int, float]:
     """Return a metric by seed, on the reported split, or on `split`; empty where no trial has it.
 
-    A metric that is no column is the mean of its values over images, where they are stored.
+    A metric of path ends, which is no column, is the mean of its values over images.
     """
+    if metric in outcomes.OF_ENDS:
+        values = image_values(tables, configuration.rows, metric, split)
+        return {seed: float(images.mean()) for seed, images in values.items()}
     try:
         return configuration.by_seed(tables.column(metric, configuration.rows, split))
     except Missing:
-        values = image_values(tables, configuration.rows, metric, split)
-        return {seed: float(images.mean()) for seed, images in values.items()}
+        return {}
 
 
 def image_values(tables: Tables, rows: Sequence[Row], metric: str, split: str | None = None) -> dict[int, np.ndarray]:

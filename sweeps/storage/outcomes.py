@@ -181,6 +181,11 @@ def _corners(columns: Columns, name: str) -> Array:
     return np.asarray(columns[name][ends][columns["weights"][ends].argmax(axis=1).argsort()])
 
 
+OF_ENDS: dict[str, Callable[[Source], Array | None]] = {
+    "nll_of_ends": _nll_of_ends,
+    "jensen_gap_of_ends": _jensen_gap_of_ends,
+}
+"""Metrics of the members at the ends of paths: no columns of `trials`, and in outcomes alone."""
 PER_IMAGE: dict[str, Callable[[Source], Array | None]] = {
     **{metric: _mean_of("ensemble", metric) for metric in ("accuracy", "nll", LIKELIHOOD)},
     **{f"member_mean_{metric}": _mean_of("member", metric) for metric in ("accuracy", "nll")},
@@ -188,10 +193,6 @@ PER_IMAGE: dict[str, Callable[[Source], Array | None]] = {
     "jensen_gap": _jensen_gap,
     "q_bar_reset": _path_excess,
     "centroid_gap_reset": _centroid_excess,
-    "nll_of_ends": _nll_of_ends,
-    "jensen_gap_of_ends": _jensen_gap_of_ends,
+    **OF_ENDS,
 }
-"""Metric → its value per image, whose mean is the metric. Outcomes of mixed networks have the policy `reset`.
-
-The metrics of ends are no columns of `trials`.
-"""
+"""Metric → its value per image, whose mean is the metric. Outcomes of mixed networks have the policy `reset`."""
